@@ -25,7 +25,7 @@ from producers.redis.direct import DirectClient
 from producers.report import Report
 from producers.report_checks import ReportChecker
 from producers.report_stream import AsyncReportReader, ReportStream
-from producers.result_watcher import ResultWatcher
+from producers.result_watcher import ResultWatcher, Watcher
 from producers.results import forget_never_sent_async
 from producers.sending import Sender
 from producers.settings import QueueSettings
@@ -52,6 +52,9 @@ class AsyncOrderClient(BaseClient):
     def __init__(self, settings: QueueSettings | None = None, *, signer: PrivateKey | None = None) -> None:
         """See :class:`BaseClient`."""
         super().__init__(settings, signer=signer)
+        self._open()
+
+    def _open(self) -> None:
         self._results = _connect(self._settings.result_backend)
         self._ledger = _connect(self._settings.ledger_url) if self._settings.intents else None
         # For what runs in threads: Celery's publishing, and the rare look into the ledger.
@@ -59,7 +62,7 @@ class AsyncOrderClient(BaseClient):
         self._blocking_ledger = blocking
         self._sender = Sender(self._settings, self._app, blocking)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="orders-publish")
-        self._watcher = ResultWatcher(self._results)
+        self._watcher: Watcher = ResultWatcher(self._results)
         self._reader = AsyncReportReader(self._watcher, ReportChecker(self._settings, blocking))
 
     # -- sending -------------------------------------------------------------------------------------------------

@@ -125,6 +125,9 @@ class BaseClient:
     @cached_property
     def _canvas_app(self) -> Celery:
         """The app that sends signatures. It has the result backend, where chords count their finished parts."""
+        return self._make_canvas_app()
+
+    def _make_canvas_app(self) -> Celery:
         return publisher_app(self._settings.broker_url, self._settings.result_backend)
 
     def _close_apps(self) -> None:

@@ -45,6 +45,9 @@ class OrderClient(BaseClient):
     def __init__(self, settings: QueueSettings | None = None, *, signer: PrivateKey | None = None) -> None:
         """See :class:`BaseClient`."""
         super().__init__(settings, signer=signer)
+        self._open()
+
+    def _open(self) -> None:
         self._results = _connect(self._settings.result_backend)
         self._direct_results = DirectClient(self._results)
         self._ledger = DirectClient(_connect(self._settings.ledger_url)) if self._settings.intents else None

@@ -75,23 +75,32 @@ class ReportReader:
 
     def as_completed(self, commands: Sequence[EnqueuedCommand | str], timeout: float) -> Iterator[Report]:
         """See :meth:`producers.client.OrderClient.as_completed`."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + self._patience(timeout)
         awaited = AwaitedReports(commands)
         cause = ""
         while awaited.open:
             try:
                 # Subscribe before the first look, so that no report is missed in between.
                 with self._results.announced(awaited.open) as pause:
-                    yield from self._collect(awaited)
-                    while awaited.open and time.monotonic() < deadline:
+                    while awaited.open:
+                        remaining, found = deadline - time.monotonic(), False
+                        for report in self._collect(awaited):
+                            found = True
+                            yield report
+                        # While the caller worked on a report, others may have come.
+                        if not found and remaining <= 0:
+                            break
                         pause(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-                        yield from self._collect(awaited)
                 cause = ""
             except (redis.RedisError, OSError) as error:
                 cause = f"{UNREACHABLE}: {client_error_text(error)}"
                 time.sleep(min(RETRY_SECONDS, max(0.0, deadline - time.monotonic())))
             if awaited.open and time.monotonic() >= deadline:
                 awaited.give_up(timeout, cause)
+
+    def _patience(self, timeout: float) -> float:
+        """How many seconds it really waits."""
+        return timeout
 
     def _collect(self, awaited: AwaitedReports) -> Iterator[Report]:
         """Fetch the reports that are there, in one round trip."""

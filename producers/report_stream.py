@@ -132,13 +132,17 @@ class AsyncReportReader:
 
     async def as_completed(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> AsyncIterator[Report]:
         """See :meth:`producers.client.OrderClient.as_completed`."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        deadline = asyncio.get_running_loop().time() + self._patience(seconds)
         async with self.stream(max(len(commands), 1)) as stream:
             stream.add(*commands)
             while stream.open:
                 if (report := await stream.next(deadline)) is None:
                     stream.give_up(seconds)
                 yield report
+
+    def _patience(self, seconds: float) -> float:
+        """How many seconds it really waits."""
+        return seconds
 
     def stream(self, limit: int = MAX_FOLLOWED) -> ReportStream:
         """A stream that follows no command yet."""

@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def leave(self, watch: "Watch", command_ids: Iterable[str]) -> None:
         """Tell ``watch`` no more of these."""
 
+    async def close(self) -> None:
+        """End every wait."""
+
 
 class Watch:
     """What one wait is told."""

@@ -7,15 +7,16 @@ from typing import Any, Protocol
 
 import pytest
 
-from producers.commands import Cancel, Close, Positions
+from producers.commands import COMMANDS, Cancel, Close, Positions
 from producers.enqueued import EnqueuedCommand
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, ReportPending, ReportUnverified
 from producers.report import Outcome, error_for
 from producers.report_signature import sign_report
 from producers.results import RESULT_KEY
 from producers.settings import QueueSettings, SettingsError
+from producers.testing import InMemoryOrders
 from tests.model.conformance import report
-from tests.support.clients import CLIENTS
+from tests.support.clients import CLIENTS, TWINS
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
 from tests.support.waiting import until
@@ -60,8 +61,29 @@ class OnServer:
         self._results.publish(RESULT_KEY.format(command_id), raw)
 
 
-@pytest.fixture(params=CLIENTS)
-def orders(request: pytest.FixtureRequest, server: Server) -> Iterator[Orders]:
+class InMemory:
+    """A client in memory."""
+
+    def __init__(self, client: Any, orders: InMemoryOrders) -> None:
+        self.client, self._orders = client, orders
+        for command in COMMANDS.values():
+            orders.answers(command, outcome=None)
+
+    def ends(self, sent: EnqueuedCommand, outcome: str = "accepted") -> None:
+        self._orders.settle(sent, outcome)
+
+    def was_never_sent(self, command_id: str) -> None:
+        self._orders.breaks_chain(command_id, report("rejected", command_id="before"))
+
+
+@pytest.fixture(params=[*CLIENTS, *TWINS])
+def orders(request: pytest.FixtureRequest) -> Iterator[Orders]:
+    """Each client, and each of their twins in memory."""
+    if twin := TWINS.get(request.param):
+        with twin(backend := InMemoryOrders()) as client:
+            yield InMemory(client, backend)
+        return
+    server = request.getfixturevalue("server")
     server.flush()
     with CLIENTS[request.param](QueueSettings(redis_url=server.url())) as client:
         yield OnServer(client, server)

@@ -17,6 +17,7 @@ from producers.seal import HEADER
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, Authorities, MakeWorker, executed, withdrawal
 from tests.ha.rabbitmq import RabbitNode, installed
+from tests.support.clients import CLIENTS, ClientClass
 from tests.support.node import running
 from tests.support.policies import APPROVERS, KEYS
 from tests.support.seals import PAYROLL, new_id, sealed, write_keys
@@ -64,10 +65,19 @@ def urls(rabbit: RabbitNode, server: Server) -> dict[str, str]:
 
 
 @pytest.fixture
-def client(urls: dict[str, str]) -> Iterator[OrderClient]:
+def client_class() -> ClientClass:
+    """The synchronous client, where a test does not ask for both."""
+    return OrderClient
+
+
+BOTH_CLIENTS = pytest.mark.parametrize("client_class", CLIENTS.values(), ids=CLIENTS)
+
+
+@pytest.fixture
+def client(urls: dict[str, str], client_class: ClientClass) -> Iterator[OrderClient]:
     """The product's own client."""
     settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=urls["ORDERS_BROKER_URL"])
-    with OrderClient(settings) as made:
+    with client_class(settings) as made:
         yield made
 
 
@@ -95,6 +105,7 @@ def test_sealed_commands_are_executed_and_what_is_not_sealed_is_kept_as_it_came(
     assert found[1].headers[HEADER] == moved[HEADER]
 
 
+@BOTH_CLIENTS
 def test_every_command(
     urls: dict[str, str], client: OrderClient, make_worker: MakeWorker, simulator: SimulatorServer
 ) -> None:
@@ -219,6 +230,7 @@ def test_its_own_plugin_tells_of_the_queues(
     assert 'orders_server_up{server="ledger"} 1.0' in own
 
 
+@BOTH_CLIENTS
 @pytest.mark.parametrize("how", ["gone", "hangs"])
 def test_a_client_is_told_in_time(rabbit: RabbitNode, client: OrderClient, how: str) -> None:
     """Within five seconds, as with Redis."""
@@ -234,7 +246,8 @@ def test_a_client_is_told_in_time(rabbit: RabbitNode, client: OrderClient, how: 
         rabbit.ready()
 
 
-def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str]) -> None:
+@BOTH_CLIENTS
+def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str], client_class: ClientClass) -> None:
     """A virtual host that isn't there, a password that is wrong, a queue that somebody declared in another way. The
     command's intent is on its way by then: whoever isn't told its id sends it again under another."""
     with Connection(rabbit.url) as connection:
@@ -245,7 +258,7 @@ def test_a_refusal_names_the_command(rabbit: RabbitNode, urls: dict[str, str]) -
     for url in (rabbit.url, f"{root}nowhere", rabbit.url.replace(":guest@", ":wrong@")):
         settings = QueueSettings(redis_url=urls["ORDERS_REDIS_URL"], broker_url=url)
         with (
-            OrderClient(settings) as client,
+            client_class(settings) as client,
             pytest.raises(BrokerUnavailable, match=r"(ACCESS_REFUSED|NOT_ALLOWED|PRECONDITION_FAILED).*: known-id"),
         ):
             client.enqueue(withdrawal(), "known-id")

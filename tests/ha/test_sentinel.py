@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,17 +18,20 @@ import pytest
 import requests
 
 from producers.client import EnqueuedCommand, OrderClient
-from producers.commands import Cancel, Close, Withdraw
+from producers.commands import Cancel, Close, Positions, Withdraw
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.redis.server_info import online_replicas
 from producers.settings import QueueSettings
 from tests.ha.conftest import KEY, MakeWorker, enqueue_persistently, executed, withdrawal
 from tests.ha.sentinels import PASSWORD, SENTINEL_PASSWORD, SentinelCluster, replication
+from tests.support.clients import CLIENTS, ClientClass, client_class
 from tests.support.servers import Server, free_port
 from tests.support.waiting import until
 from worker.simulator.server import SimulatorServer
 
 REPLICAS = {"ORDERS_LEDGER__WITHDRAW_REPLICAS": "1", "ORDERS_LEDGER__CLOSE_REPLICAS": "1"}
+
+__all__ = ["client_class"]
 
 
 @pytest.fixture
@@ -44,9 +48,11 @@ def trio(tmp_path: Path) -> Iterator[SentinelCluster]:
         yield started
 
 
-def client_of(cluster: SentinelCluster, intent_replicas: int = 0) -> OrderClient:
+def client_of(
+    cluster: SentinelCluster, intent_replicas: int = 0, client_class: ClientClass = OrderClient
+) -> OrderClient:
     """The product's own client."""
-    return OrderClient(QueueSettings(redis_url=cluster.url, intent_replicas=intent_replicas))
+    return client_class(QueueSettings(redis_url=cluster.url, intent_replicas=intent_replicas))
 
 
 def test_everything_works_and_no_password_is_shown(
@@ -54,9 +60,10 @@ def test_everything_works_and_no_password_is_shown(
 ) -> None:
     """One URL for broker, results and ledger; log, `inspect` and the doctor name the servers without a password."""
     worker = make_worker(**REPLICAS, ORDERS_REDIS_URL=trio.url)
-    with client_of(trio, intent_replicas=1) as client:
-        sent = client.enqueue_many([withdrawal(), Cancel(account="main", order_id="order-1"), withdrawal()])
-        assert [report.outcome.value for report in client.wait_many(sent, 20)] == ["accepted"] * 3
+    for made, intent_replicas in product(CLIENTS.values(), (1, 0)):
+        with client_of(trio, intent_replicas, made) as client:
+            sent = client.enqueue_many([withdrawal(), Positions(account="main"), withdrawal()])
+            assert [report.outcome.value for report in client.wait_many(sent, 20)] == ["accepted"] * 3
     shown = [worker.logs()]
     for what in ("stats", "conf"):
         code, output = worker.exec_run([*worker.celery, "-A", "worker", "inspect", what])
@@ -94,12 +101,17 @@ def test_metrics_follow_the_master(pair: SentinelCluster, make_worker: MakeWorke
         until(lambda: all_are("up") and all_are("writable"), lambda: f"the new master\n{gauges(port)}")
 
 
-def test_a_failover_under_load(trio: SentinelCluster, make_worker: MakeWorker, simulator: SimulatorServer) -> None:
+def test_a_failover_under_load(
+    trio: SentinelCluster,
+    make_worker: MakeWorker,
+    simulator: SimulatorServer,
+    client_class: ClientClass,
+) -> None:
     """The master is killed while commands come in: every command ends in a report, no withdrawal is executed twice,
     each report of a withdrawal is true, and the workers live on, on our own channel."""
     workers = [make_worker(**REPLICAS, ORDERS_REDIS_URL=trio.url) for _ in range(2)]
     old = trio.master
-    with client_of(trio, intent_replicas=1) as client:
+    with client_of(trio, 1, client_class) as client:
         sent = send_through_a_failover(client, old, seconds=14, kill_after=3)
         reports = client.wait_many(sent, 90)
     trio.until_master_is_not(old)

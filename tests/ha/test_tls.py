@@ -4,6 +4,7 @@ The embedded server has no TLS: these need Debian's `redis-server`. It is older 
 waited for by `WAIT` here.
 """
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,19 +15,23 @@ from typing import Any
 
 import pytest
 
-from producers.client import OrderClient, publisher_app
+from producers.client import publisher_app
 from producers.commands import Cancel
 from producers.errors import BrokerUnavailable
+from producers.redis.asynchronous import connect as connect_async
 from producers.redis.client import connect
 from producers.settings import QueueSettings
 from tests.ha.conftest import Authorities, MakeWorker, withdrawal
 from tests.ha.sentinels import PASSWORD, SentinelCluster
 from tests.support.certificates import Certificate
+from tests.support.clients import CLIENTS, ClientClass, client_class
 from tests.support.flower import FlowerNode
 from tests.support.node import running
 from tests.support.servers import Server, option_words
 from worker.bootstrap import build_app
 from worker.settings import WorkerSettings
+
+__all__ = ["client_class"]
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,9 @@ def test_a_command_goes_the_whole_way(
     """Worker, client, doctor and Flower, with a server that wants to see a certificate of each."""
     url = url_of(serve(certificates.server, "yes"), certificates.ca, certificates.client)
     worker = make_worker(ORDERS_REDIS_URL=url)
-    with OrderClient(QueueSettings(redis_url=url)) as client:
-        assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+    for made in CLIENTS.values():
+        with made(QueueSettings(redis_url=url)) as client:
+            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
     code, output = worker.exec_run([str(Path(sys.executable).with_name("orders")), "doctor"])
     assert "answers" in output.decode(), (code, output.decode())
     with running(FlowerNode(tmp_path / "flower", {"ORDERS_REDIS_URL": url})) as (flower,):
@@ -119,10 +125,16 @@ def _ping(connection: Any) -> bool:
         return bool(connection.default_channel.client.ping())
 
 
+async def _ping_with_asyncio(url: str) -> bool:
+    async with connect_async(url, timeout=5) as client:
+        return bool(await client.ping())
+
+
 CONNECTIONS: dict[str, Callable[[str], Any]] = {
     "worker's broker": lambda url: _ping(build_app(WorkerSettings(redis_url=url)).connection_for_read()),
     "client's broker": lambda url: _ping(publisher_app(QueueSettings(redis_url=url).broker_url).connection_for_write()),
     "results": lambda url: build_app(WorkerSettings(redis_url=url)).backend.client.ping(),
+    "asyncio": lambda url: asyncio.run(_ping_with_asyncio(QueueSettings(redis_url=url).ledger_url)),
     "ledger": lambda url: connect(QueueSettings(redis_url=url).ledger_url, timeout=5).ping(),
 }
 """How each connection of ours is made."""
@@ -163,10 +175,10 @@ def test_a_server_that_is_not_trusted_is_refused(urls: dict[str, str], connectio
     assert PASSWORD not in str(refused.value)
 
 
-def test_a_client_is_told_that_the_certificate_is_wrong(urls: dict[str, str]) -> None:
-    """The error of `OrderClient` names the cause."""
+def test_a_client_is_told_that_the_certificate_is_wrong(urls: dict[str, str], client_class: ClientClass) -> None:
+    """The client's error names the cause."""
     with (
-        OrderClient(QueueSettings(redis_url=urls["another CA"])) as client,
+        client_class(QueueSettings(redis_url=urls["another CA"])) as client,
         pytest.raises(BrokerUnavailable, match=r"(?i)certificate"),
     ):
         client.enqueue(Cancel(account="main", order_id="1"))
@@ -177,8 +189,9 @@ def test_sentinels_over_tls(program: str, certificates: Certificates, make_worke
     With another CA nobody is reached."""
     with SentinelCluster(tmp_path, 1, certificates.options(certificates.server, "no"), program) as cluster:
         worker = make_worker(ORDERS_REDIS_URL=cluster.url, ORDERS_LEDGER__WITHDRAW_REPLICAS="1")
-        with OrderClient(QueueSettings(redis_url=cluster.url, intent_replicas=1)) as client:
-            assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
+        for made in CLIENTS.values():
+            with made(QueueSettings(redis_url=cluster.url, intent_replicas=1)) as client:
+                assert client.wait(client.enqueue(withdrawal()), 20).outcome.value == "accepted"
         assert "don't wait for the ledger's disk" in worker.logs()
         wrong = cluster.url.replace(str(certificates.ca), str(certificates.other_ca))
         for name, make in CONNECTIONS.items():

@@ -10,6 +10,7 @@ import pytest
 from producers.async_client import AsyncOrderClient
 from producers.client import OrderClient
 from producers.report import Report
+from producers.testing import InMemoryAsyncOrderClient, InMemoryOrderClient
 
 T = TypeVar("T")
 ClientClass = Callable[..., OrderClient]
@@ -92,7 +93,13 @@ class AsyncClientInThread:
         self.close()
 
 
+class InMemoryAsyncClientInThread(AsyncClientInThread):
+    make = InMemoryAsyncOrderClient
+
+
 CLIENTS: dict[str, Any] = {"sync": OrderClient, "asyncio": AsyncClientInThread}
+
+TWINS: dict[str, Any] = {"memory": InMemoryOrderClient, "asyncio in memory": InMemoryAsyncClientInThread}
 
 
 @pytest.fixture(params=CLIENTS)
