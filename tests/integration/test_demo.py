@@ -195,7 +195,13 @@ def test_nothing_outlives_a_killed_demo(start: Start) -> None:
     demo.until_printed("Everything stays up")
     demo.look()
     names = {" ".join(process.cmdline()) for process in demo.left()}
-    for part in ("valkey-server", "worker.simulator", "celery -A worker worker", "celery -A worker flower"):
+    for part in (
+        "valkey-server",
+        "worker.simulator",
+        "celery -A worker worker",
+        "celery -A worker flower",
+        "producers.cli desk",
+    ):
         assert any(part in name for name in names), part
     demo.process.kill()
     demo.process.wait(DEADLINE)
@@ -248,6 +254,9 @@ def test_keep_shows_flower_and_each_line_to_copy_works(start: Start, tmp_path: P
         "Flower showed them all",
         DEADLINE,
     )
+    link = demo.until_printed(r"  desk +(http://\S+/enter\?token=\S+)")
+    desk = requests.get(link, timeout=DEADLINE)
+    assert (desk.status_code, "What needs a person" in desk.text) == (200, True), desk.text
     assert requests.post(f"{address}/api/worker/shutdown/demo", timeout=DEADLINE).status_code in (401, 403)
 
     assert printed_by_readme_example(demo).startswith("accepted ok ")

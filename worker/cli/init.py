@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -121,22 +122,22 @@ def _account(
     as_json: bool,
 ) -> "NewAccount":
     """What the file will say, with every value that was given or asked for."""
-    import re
-
     from producers.arguments import ALIAS
     from worker.operations.new_account import SIMULATED, NewAccount, credentials_of
     from worker.venues.registry import REGISTRY
 
     needs = REGISTRY[venue].needs
-    if not re.fullmatch(ALIAS, alias):
-        raise failure("--account must be 1 to 64 letters, digits, - and _", "Usage", where=WHERE, as_json=as_json)
+    problem = _problem_with_url(redis_url)
     if testnet and not needs.testnet:
-        raise failure(f"no test network of {venue} is known", "Usage", where=WHERE, as_json=as_json)
+        problem = f"no test network of {venue} is known"
+    if not re.fullmatch(ALIAS, alias):
+        problem = "--account must be 1 to 64 letters, digits, - and _"
     for name, path in files.items():
         if path is not None and (simulator_url or name not in credentials_of(venue)):
             why = "--simulator has a key of its own" if simulator_url else f"{venue} has nothing like it"
-            message = f"--{name.replace('_', '-')}-file: {why}"
-            raise failure(message, "Usage", where=WHERE, as_json=as_json)
+            problem = f"--{name.replace('_', '-')}-file: {why}"
+    if problem:
+        raise failure(problem, "Usage", where=WHERE, as_json=as_json)
     if simulator_url:
         demo = SIMULATED[venue]
         keys = {"api_key": demo.api_key, "secret_key": demo.secret, "passphrase": demo.passphrase}
@@ -144,6 +145,20 @@ def _account(
     chosen = _mode(venue, needs.modes, mode, as_json=as_json)
     keys = {name: _credential(name, files.get(name), as_json=as_json) for name in credentials_of(venue)}
     return NewAccount(alias, venue, keys, chosen, testnet, redis_url=redis_url)
+
+
+def _problem_with_url(redis_url: str) -> str:
+    """Why no settings can have this URL, without the URL; empty if they can."""
+    from pydantic import ValidationError
+
+    from producers.settings import QueueSettings
+
+    try:
+        QueueSettings(redis_url=redis_url)
+    except ValidationError as error:
+        found = (each["msg"].removeprefix("Value error, ") for each in error.errors() if "redis_url" in each["loc"])
+        return next((f"--redis-url {problem}" for problem in found), "")
+    return ""
 
 
 def _mode(venue: str, modes: tuple[str, ...], given: str | None, *, as_json: bool) -> str:

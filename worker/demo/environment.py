@@ -1,6 +1,8 @@
-"""The processes of the demo in one temporary folder: server, simulator, worker and, if it stays up, Flower."""
+"""The processes of the demo in one temporary folder: server, simulator, worker and, if it stays up, Flower and the
+desk."""
 
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -65,6 +67,8 @@ class DemoEnvironment:
         self.redis_url = ""
         self.simulator_url = ""
         self.flower_url = ""
+        self.desk_url = ""
+        self.desk_link = ""
         self._processes: list[DemoProcess] = []
 
     @property
@@ -130,6 +134,16 @@ class DemoEnvironment:
         self.flower_url = f"http://127.0.0.1:{port}"
         return self.flower_url
 
+    def start_desk(self) -> str:
+        """Start the desk on this machine alone; returns the link that opens it once."""
+        command = [sys.executable, "-m", "worker.demo.stdin_watchdog", "producers.cli", "desk", "--port", "0", "--json"]
+        process = self._add("desk", command, {**child_environ(), **self._worker_settings()})
+        process.start()
+        process.wait_until(lambda: bool(_first_document(process.log)))
+        listening = _first_document(process.log)
+        self.desk_url, self.desk_link = listening["url"], listening["link"]
+        return self.desk_link
+
     def _events_flow(self) -> bool:
         """Tell the worker to send events, as Flower does some seconds later; returns whether it does."""
         app = publisher_app(self.queue_settings().broker_url)
@@ -154,7 +168,7 @@ class DemoEnvironment:
 
     def all_gone(self) -> bool:
         """Whether all processes have ended and their ports are closed."""
-        urls = (self.redis_url, self.simulator_url, self.flower_url)
+        urls = (self.redis_url, self.simulator_url, self.flower_url, self.desk_url)
         return not any(process.running for process in self._processes) and not any(_listens(url) for url in urls if url)
 
     def remove(self) -> None:
@@ -188,6 +202,13 @@ class DemoEnvironment:
         for account in ACCOUNTS:
             settings |= account.settings(self.simulator_url)
         return settings
+
+
+def _first_document(log: Path) -> dict[str, str]:
+    """The first JSON document in a log, which is a whole line; empty while there is none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    first = next((line for line in lines if line.startswith("{") and line.endswith("\n")), "{}")
+    return dict(json.loads(first))
 
 
 def _free_port() -> int:

@@ -131,6 +131,9 @@ def _start(environment: DemoEnvironment, screen: Screen, *, keep: bool) -> None:
         with screen.progress("starting Flower"):
             url = environment.start_flower()
         screen.done("Flower", f"{url} (for looking only)")
+        with screen.progress("starting the desk"):
+            environment.start_desk()
+        screen.done("desk", f"{environment.desk_url} (the link that opens it follows below)")
 
 
 def _run_scenarios(environment: DemoEnvironment, screen: Screen) -> tuple[list[Row], list[Invariant]]:

@@ -16,6 +16,7 @@ def addresses(environment: DemoEnvironment) -> dict[str, str]:
     """The addresses of the processes, for programs."""
     return {
         "flower": environment.flower_url,
+        "desk": environment.desk_link,
         "simulator": environment.simulator_url,
         "redis_url": environment.redis_url,
         "folder": str(environment.folder),
@@ -31,6 +32,8 @@ def instructions(environment: DemoEnvironment) -> list[str]:
         "",
         "Everything stays up until Ctrl-C.",
         "",
+        f"  desk              {environment.desk_link}",
+        f"                    (opens once; the next link is in {environment.folder}/desk.log)",
         f"  Flower            {environment.flower_url}/tasks (for looking only)",
         f"  simulator         {environment.simulator_url}",
         f"  ORDERS_REDIS_URL  {environment.redis_url}",

@@ -123,6 +123,14 @@ def test_what_is_not_running_is_told_first(folder: Path, orders: Orders) -> None
     assert (folder / "orders.toml").exists()
 
 
+def test_the_password_of_the_server_is_not_shown(folder: Path, orders: Orders) -> None:
+    """It is in the file, and nowhere else."""
+    ran = orders("init", "--simulator", "--redis-url", "redis://:hunter2@127.0.0.1:1", "--json")
+    assert ran.code == 1
+    assert "hunter2" in (folder / "orders.toml").read_text()
+    assert "hunter2" not in ran.out + ran.err
+
+
 def test_a_file_is_never_overwritten(folder: Path, orders: Orders) -> None:
     """Neither a file nor what a link points to; nothing is asked before that."""
     (folder / "orders.toml").write_text("mine")
@@ -187,13 +195,14 @@ def test_without_a_terminal_nothing_is_asked(folder: Path, orders: Orders) -> No
         (("everstrike", "--passphrase-file", "x"), "--passphrase-file: everstrike has nothing like it"),
         (("everstrike", "--api-key-file", "x"), "--api-key-file: x can't be read: No such file"),
         (("--simulator", "--api-key-file", "x"), "--simulator has a key of its own"),
+        (("everstrike", "--redis-url", "http://:hunter2@host"), "--redis-url must be redis://, rediss://"),
         (("everstrike", "-a", "a b"), "--account must be 1 to 64 letters"),
     ],
 )
 def test_what_can_t_be_written_is_refused(folder: Path, orders: Orders, words: tuple[str, ...], said: str) -> None:
     """With what to do; no file is left."""
     ran = orders("init", *words)
-    assert (ran.code, said in ran.err) == (2, True), ran.err
+    assert (ran.code, said in ran.err, "hunter2" in ran.err) == (2, True, False), ran.err
     assert not (folder / "orders.toml").exists()
 
 
