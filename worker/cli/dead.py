@@ -14,7 +14,7 @@ from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from producers.signing import PrivateKey
-from worker.cli.options import WhoOption, YesOption, actor_name, operator_command, operator_key, outage_text
+from worker.cli.options import WhoOption, YesOption, actor_name, operator_command, operator_key
 from worker.cli.output import print_dead
 from worker.clock import SystemClock
 from worker.operations.dead_letters import (
@@ -24,6 +24,7 @@ from worker.operations.dead_letters import (
     NoSuchLetter,
     NotResendable,
 )
+from worker.operations.outages import outage_text
 from worker.settings import WorkerSettings
 
 dead = command_app()

@@ -25,7 +25,6 @@ from worker.cli.output import entry_json, entry_line, halt_json, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
-from worker.operations.outages import outage_text
 from worker.public_keys import PublicKeys
 from worker.settings import WorkerSettings
 
