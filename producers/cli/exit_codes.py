@@ -45,13 +45,15 @@ OUTCOMES = {
 """Exit code, style and explanation of each outcome."""
 
 ERRORS = {
-    **dict.fromkeys(("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "Declined"), ExitCode.FAILED),
+    **dict.fromkeys(
+        ("Unreachable", "BrokerUnavailable", "LedgerUnavailable", "BrokerRefuses", "Declined"), ExitCode.FAILED
+    ),
     **dict.fromkeys(("ReportUnverified", "KeyNotWritten", "FileNotWritten"), ExitCode.FAILED),
     **dict.fromkeys(("Usage", "InvalidCommand", "SettingsError", "NotInstalled", "NotConfirmed"), ExitCode.USAGE),
     **dict.fromkeys(
         ("IdReused", "NoSuchCommand", "NotUnknown", "NoSuchHalt", "NoSuchCoolDown", "NoAccounts"), ExitCode.USAGE
     ),
-    **dict.fromkeys(("NotHeld", "NotYours", "SigningError"), ExitCode.USAGE),
+    **dict.fromkeys(("NotHeld", "NotYours", "SigningError", "NoSuchLetter", "NotResendable"), ExitCode.USAGE),
     "PolicyInvalid": ExitCode.USAGE,
     "DeskRefused": ExitCode.USAGE,
     "PolicyChanged": ExitCode.FAILED,

@@ -42,7 +42,7 @@ COMMANDS = {
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
     "archive": ("Keep a copy of the journal elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
     "policy": ("Show, check and apply the withdrawal policy.", "worker", OPERATING, "policy"),
-    "dead": ("List dead letters: messages that could not be read.", "worker", OPERATING, "halts"),
+    "dead": ("List, show, resend and drop dead letters: messages that could not be read.", "worker", OPERATING, "dead"),
 }
 """By name: one line of help, the extra with the command's dependencies, its section in the help, and its module in
 ``worker.cli``."""

@@ -190,7 +190,7 @@ def test_what_strangers_wrote_is_visible_and_short(operator: OperatorFixture, hi
         "resolve",
         "badly_sealed",
         "cool_down",
-        "dead_resent",
+        "dead_resend",
     )
     for event in (*known, HOSTILE, ""):
         operator.client.xadd("orders:journal", {"event": event, "id": "x", **fields})

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis.exceptions import NoPermissionError
 
 from producers.intents import OUTBOX_KEYS
 from tests.model.conformance import claim, report
 from tests.support.compose_server import ComposeServer
 from tests.support.servers import Server
+from worker.broker.dead_letters import dead_letters, remove_letter
 from worker.celery_app.one_server import one_server_of
 from worker.celery_app.results import ReportBackend, store_arguments
 from worker.ledger.base import Begun, Following
@@ -133,7 +135,8 @@ NO_READERS = """
 NO_OPERATORS = """
     LRANGE orders.close 0 -1|LPUSH orders.withdraw x|RPOP orders.close|DEL orders.close|HGETALL unacked
     DEL orders:command:a|DEL orders:journal|XDEL orders:journal 1-1|XTRIM orders:journal MAXLEN 0
-    LPUSH orders.close.dead x|DEL orders.close.dead|PUBLISH /0.celery.pidbox x|CONFIG SET a b|FLUSHALL
+    LPUSH orders.close.dead x|DEL orders.close.dead|LPUSH orders.close x|LREM orders.close 1 x
+    LSET orders.close.dead 0 x|LPOP orders.close.dead|PUBLISH /0.celery.pidbox x|CONFIG SET a b|FLUSHALL
     FUNCTION LOAD x|ACL LIST|SADD _kombu.binding.celery.pidbox x|ZADD orders.close.parked 1 a
     ZREM orders.close.parked a|HDEL orders.close.parked.messages a|GETEX orders.close.parked.next PX 1
     LPUSH orders.close.waiting:main x|ZADD orders.close.waiting 0 main|HSET orders.lane:main/x id a
@@ -158,6 +161,24 @@ def test_a_login_is_refused_what_it_does_not_need(compose: ComposeServer, login:
     with compose.client() as admin:
         allowed = [" ".join(each) for each in commands if dry_run(admin, login, each) == "OK"]
     assert allowed == []
+
+
+def test_an_operator_drops_a_dead_letter_and_sends_none_again(compose: ComposeServer) -> None:
+    """It can't write a queue of commands, which it would send any command with; a worker's login can."""
+    with compose.client() as admin:
+        admin.lpush("orders.close.dead", "x")
+        for login, moved in (("operator", 0), ("worker", 1)):
+            with compose.login(login, decode_responses=False) as broker:
+                ((queue, _, (letter,)),) = dead_letters(broker)
+                if not moved:
+                    with pytest.raises(NoPermissionError):
+                        remove_letter(broker, letter, queue)
+                assert admin.llen("orders.close.dead") == 1
+                assert remove_letter(broker, letter, queue if moved else "")
+            assert (admin.llen("orders.close.dead"), admin.llen("orders.close")) == (0, moved)
+            admin.lpush("orders.close.dead", "x")
+        admin.delete("orders.close.dead", "orders.close")
+    compose.refusals()
 
 
 def dry_run(admin: Any, login: str, command: list[str]) -> str:

@@ -28,6 +28,7 @@ from tests.support.parked_messages import park
 from tests.support.policies import APPROVERS, KEYS
 from tests.support.stack import foreign_app
 from tests.support.waiting import until
+from worker.broker.dead_letters import dead_letters
 from worker.ledger.base import Begun, Progress
 from worker.ledger.connection import connect
 from worker.ledger.keys import BEGINS_KEY, COOL_DOWNS_KEY
@@ -134,6 +135,13 @@ def test_a_person_sends_and_looks_with_a_producers_login(
     assert refusals() == {("producer", "command", "hgetall")}
 
 
+def dead_letter(stack: ComposeStack) -> str:
+    """The digest of the only dead letter."""
+    with stack.server.login("admin", decode_responses=False) as broker:
+        ((_, _, (letter,)),) = dead_letters(broker)
+    return letter.digest
+
+
 def test_an_operator_operates(stack: ComposeStack) -> None:
     stack.put("no command", "orders.close")
     until(lambda: stack.admin(0).llen("orders.close.dead"), "a dead letter")
@@ -147,6 +155,7 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
             (["journal"], 0),
             (["unknown"], 5),
             (["dead"], 0),
+            (["dead", "drop", dead_letter(stack), "--reason", "x", "--who", "ann", "--yes"], 0),
             (["parked"], 0),
             (["parked", "--end-cool-down", BUCKET, "--reason", "x", "--who", "ann"], 0),
             (["reconcile", looked_up, "--by-worker"], 5),

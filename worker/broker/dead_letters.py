@@ -8,14 +8,14 @@ exchange and routing key. Every list is in the broker's database, newest message
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import redis
 
 from producers.exact_json import check_bounds
 from worker.broker.envelope_check import MAX_MESSAGE_BYTES, rejection_reason
-from worker.broker.scripts import DEAD_LETTERS
+from worker.broker.scripts import DEAD_LETTERS, DEAD_REMOVE
 
 DEAD_SUFFIX = ".dead"
 READ_BYTES = 2 * MAX_MESSAGE_BYTES
@@ -30,7 +30,7 @@ class DeadLetter:
 
     queue: str
     index: int
-    """Its index in the list, for ``LINDEX`` and ``LREM`` by hand."""
+    """Its index in the list when it was looked at."""
     size: int
     """In bytes."""
     task: str | None
@@ -39,6 +39,8 @@ class DeadLetter:
     """The first characters of a message that names no task; else empty."""
     why: str
     """Why it was not executed, where the envelope shows it; else empty: the worker's log has the reason."""
+    digest: str = ""
+    """By what it is recognised: 40 hexadecimal digits (``dead_digest.lua``)."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a JSON object."""
@@ -53,13 +55,41 @@ def dead_letters(broker: redis.Redis, limit: int = 200) -> Iterator[tuple[str, i
     Raises:
         redis.RedisError, OSError: the broker can't be asked.
     """
-    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
-    for key in keys:
-        queue = key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX)
-        rows = cast("list[Any]", broker.eval(DEAD_LETTERS.source, 0, key, limit, READ_BYTES, SHOWN_CHARS))
+    for queue, key in dead_queues(broker):
         count = broker.llen(cast("str", key))
-        sized = zip(rows[0::2], rows[1::2], strict=True)
-        yield queue, count, [describe(queue, index, raw, size) for index, (size, raw) in enumerate(sized)]
+        yield queue, count, [letter for letter, _ in read_letters(broker, queue, 0, limit, key)]
+
+
+def dead_queues(broker: redis.Redis) -> list[tuple[str, bytes]]:
+    """The queues with dead letters, and the key of each list; raises as :func:`dead_letters` does."""
+    keys = sorted(cast("Iterator[bytes]", broker.scan_iter(match=f"*{DEAD_SUFFIX}", count=1000, _type="LIST")))
+    return [(key.decode("utf-8", "replace").removesuffix(DEAD_SUFFIX), key) for key in keys]
+
+
+def read_letters(
+    broker: redis.Redis, queue: str, first: int, count: int, key: bytes | None = None
+) -> list[tuple[DeadLetter, bytes]]:
+    """Dead letters of a queue from an index on, each with its bytes, or the first of one that is longer than
+    :data:`READ_BYTES`; raises as :func:`dead_letters` does."""
+    arguments = key or queue + DEAD_SUFFIX, count, READ_BYTES, SHOWN_CHARS, first
+    rows = cast("list[Any]", broker.eval(DEAD_LETTERS.source, 0, *arguments))
+    each = zip(rows[0::3], rows[1::3], rows[2::3], strict=True)
+    return [
+        (replace(describe(queue, index, raw, size), digest=digest.decode("ascii")), raw)
+        for index, (size, raw, digest) in enumerate(each, first)
+    ]
+
+
+def remove_letter(broker: redis.Redis, letter: DeadLetter, to_queue: str = "") -> bool:
+    """Remove exactly this dead letter, and put it on a queue in the same step, if one is named; False when it is not
+    there any more.
+
+    Raises:
+        redis.RedisError, OSError: the broker can't be asked, or refuses; nothing was changed if it refuses.
+    """
+    keys = [letter.queue + DEAD_SUFFIX, *([to_queue] if to_queue else [])]
+    arguments = letter.digest, letter.index, READ_BYTES
+    return int(cast("int", broker.eval(DEAD_REMOVE.source, len(keys), *keys, *arguments))) == 1
 
 
 def describe(queue: str, index: int, raw: bytes, size: int | None = None) -> DeadLetter:

@@ -9,7 +9,18 @@ from typing import NamedTuple
 from producers.commands import COMMANDS
 
 __all__ = [
-    *("ACK", "DEAD_LETTERS", "LANES_LOOK", "LANES_RELEASE", "MOVE", "OLDEST", "PARK", "PARKED_LOOK", "TAKE"),
+    *(
+        "ACK",
+        "DEAD_LETTERS",
+        "DEAD_REMOVE",
+        "LANES_LOOK",
+        "LANES_RELEASE",
+        "MOVE",
+        "OLDEST",
+        "PARK",
+        "PARKED_LOOK",
+        "TAKE",
+    ),
     *("Script", "read_script"),
 ]
 
@@ -37,6 +48,7 @@ ACK, LANES_LOOK, LANES_RELEASE = (
     read_script("worker.broker", "lanes.lua", f"{name}.lua", before=_QUEUES)
     for name in ("ack", "lanes_look", "lanes_release")
 )
-OLDEST, DEAD_LETTERS, PARKED_LOOK = (
-    read_script("worker.broker", f"{name}.lua") for name in ("oldest", "dead_letters", "parked_look")
+OLDEST, PARKED_LOOK = (read_script("worker.broker", f"{name}.lua") for name in ("oldest", "parked_look"))
+DEAD_LETTERS, DEAD_REMOVE = (
+    read_script("worker.broker", "dead_digest.lua", f"{name}.lua") for name in ("dead_letters", "dead_remove")
 )

@@ -1,19 +1,14 @@
-"""Commands of `orders` for operators: halt, resume, journal, dead."""
+"""Commands of `orders` for operators: halt, resume, journal."""
 
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import redis
 import typer
 
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
-from producers.redaction import redacted_url
-from producers.redis.client import open_client
-from producers.redis.url import is_redis
-from worker.broker.dead_letters import dead_letters
 from worker.cli.journal_verify import usage_problem
 from worker.cli.journal_verify import verify as verify_journal
 from worker.cli.options import (
@@ -26,15 +21,14 @@ from worker.cli.options import (
     operator_command,
     scope_of,
 )
-from worker.cli.output import entry_json, entry_line, halt_json, print_dead, print_halts
+from worker.cli.output import entry_json, entry_line, halt_json, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.operations.operator import all_scopes, commands_still_sent
-from worker.operations.outages import outage_text
 from worker.public_keys import PublicKeys
 from worker.settings import WorkerSettings
 
-halt, resume, journal, dead = (command_app() for _ in range(4))
+halt, resume, journal = (command_app() for _ in range(3))
 
 
 @halt.command()
@@ -175,33 +169,3 @@ def _show_journal(settings: WorkerSettings, command_id: str | None, last: int, *
             for new in operator.follow(entries[-1].position if entries else "0-0", command_id) if follow else ():
                 if new is not None:
                     show(new)
-
-
-@dead.command()
-def _dead(
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many messages of each queue.")] = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """List dead letters: messages that no worker could read, or whose task is unknown. They stay on `<queue>.dead`.
-
-    Their arguments are not shown, because they may contain anything.
-    """
-    with operator_command("orders dead", as_json=as_json) as settings:
-        url = settings.broker_url
-        if not is_redis(url):
-            shown = redacted_url(url)
-            message = f"{shown} is not Redis: inspect its *.dead queues with its own tools (rabbitmqctl list_queues)"
-            raise failure(message, "NoRedis", where="orders dead", as_json=as_json)
-        try:
-            with open_client(url, decode_responses=False) as client:
-                found = list(dead_letters(client, limit))
-        except (redis.RedisError, OSError, ValueError) as error:
-            message = f"{redacted_url(url)}: {outage_text(error, 'ORDERS_BROKER_URL')}"
-            raise failure(message, "BrokerUnavailable", where="orders dead", as_json=as_json) from None
-    if as_json:
-        queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
-        emit({"dead": [{"queue": queue, "count": count, "messages": rows} for queue, count, rows in queues]})
-    elif found:
-        print_dead(found)
-    else:
-        print("No dead letters.")

@@ -88,8 +88,8 @@ def actor_name(given: str | None, key: PrivateKey | None = None) -> str:
 
 READ_ONLY = frozenset(
     {
-        *("orders unknown", "orders held", "orders journal", "orders dead", "orders policy show"),
-        *("orders policy check", "orders venue-check"),
+        *("orders unknown", "orders held", "orders journal", "orders list", "orders dead", "orders dead show"),
+        *("orders policy show", "orders policy check", "orders venue-check"),
     }
 )
 """Commands that change nothing, so that an interrupt leaves nothing to check."""

@@ -120,10 +120,10 @@ def _description(letter: DeadLetter) -> str:
 
 
 def print_dead(queues: Sequence[tuple[str, int, Sequence[DeadLetter]]]) -> None:
-    """Print the dead letters, newest first."""
+    """Print the dead letters, newest first, each with as much of its digest as names it."""
     rows = [
-        (each.queue, each.index, each.size, each.command_id or "-", _description(each))
+        (each.digest[:12], each.queue, each.size, each.command_id or "-", _description(each))
         for _, _, letters in queues
         for each in letters
     ]
-    print_table(("queue", "index", "bytes", "id", "task or text"), rows)
+    print_table(("letter", "queue", "bytes", "id", "task or text"), rows)

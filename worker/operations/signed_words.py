@@ -13,7 +13,7 @@ from producers.signing import PrivateKey
 from worker.public_keys import PublicKeys
 
 CONTEXT = "orders-operator-v1"
-EVENTS = ("halt", "resume", "resolve", "policy")
+EVENTS = ("halt", "resume", "resolve", "policy", "dead_resend", "dead_drop")
 """Events of the journal that are the word of a person."""
 DECISIONS = ("approved", "denied")
 """Events of decisions on held commands: their signatures are in the command's record."""
@@ -33,10 +33,10 @@ class Word:
     id: str = ""
     """Of the command that it is about."""
     scope: str = ""
-    """Of a halt, ``<account or *>/<command or *>``."""
+    """Of a halt, ``<account or *>/<command or *>``; of a dead letter, its queue."""
     outcome: str = ""
     reference: str = ""
-    """The venue's id of the command that was executed; of a policy, its SHA-256."""
+    """The venue's id of the command that was executed; of a policy, its SHA-256; of a dead letter, its digest."""
 
     def fields(self) -> dict[str, Any]:
         """The object that is signed."""

@@ -236,9 +236,9 @@ def _cool_down(story: _Story) -> str:
 
 
 def _dead_letter(story: _Story) -> str:
-    done = "was put back on its queue" if story.entry.fields.get("event") == "dead_resent" else "was dropped"
-    who, queue = story.field("who", MAX_NAME), story.field("queue", MAX_NAME)
-    return f"A dead letter of {queue} with this id {done} by the word of {who}: {story.field('why')}"
+    done = "sent again" if story.entry.fields.get("event") == "dead_resend" else "dropped"
+    who, queue = story.field("who", MAX_NAME), story.field("scope", MAX_NAME)
+    return f"A dead letter of {queue} with this id was to be {done}, by the word of {who}: {story.field('why')}"
 
 
 def _other(story: _Story) -> str:
@@ -268,5 +268,5 @@ _SENTENCES: Mapping[str, Callable[[_Story], str]] = {
     "id_reused": _id_reused,
     **dict.fromkeys(("unsealed", "badly_sealed"), _badly_sealed),
     "cool_down": _cool_down,
-    **dict.fromkeys(("dead_resent", "dead_dropped"), _dead_letter),
+    **dict.fromkeys(("dead_resend", "dead_drop"), _dead_letter),
 }

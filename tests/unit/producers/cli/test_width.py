@@ -46,7 +46,13 @@ def _unknown(command_id: str) -> Unknown:
 
 
 FOUND = [Reconciled(each, "withdraw", "main", "absent", WORDS, "", "unknown") for each in (ID, LONG_ID)]
-DEAD = [("orders.close", 1, [DeadLetter("orders.close", 0, 1234, "orders.close", ID, "", "it is compressed")])]
+DEAD = [
+    (
+        "orders.close",
+        1,
+        [DeadLetter("orders.close", 0, 1234, "orders.close", ID, "", "it is compressed", "3f9a1c22" * 5)],
+    )
+]
 FINDINGS = [
     Finding("ledger", "open unknowns", Level.WARNING, WORDS, f"begin with: orders show {ID}"),
     Finding("settings", "/etc/orders/secrets/ORDERS_ACCOUNTS__MAIN__SECRET_KEY", Level.FAULT, "others may write it"),
@@ -57,7 +63,7 @@ PRINTED: dict[str, tuple[Callable[[], None], set[str]]] = {
     "unknown": (lambda: print_unknowns([_unknown(ID), _unknown(LONG_ID)], {}), {ID, LONG_ID, f"address={ADDRESS}"}),
     "reconcile": (lambda: print_reconciled(FOUND), {ID, LONG_ID}),
     "halt": (lambda: print_halts([(HaltScope(), Halted("ann@a-long-host-name", WORDS, 1))]), {"ann@a-long-host-name"}),
-    "dead": (lambda: print_dead(DEAD), {ID}),
+    "dead": (lambda: print_dead(DEAD), {ID, "3f9a1c223f9a"}),
     "doctor": (lambda: print_findings(FINDINGS), {ID, FINDINGS[1].name}),
 }
 
