@@ -24,7 +24,8 @@ FOLDER = Path(__file__).resolve().parents[2] / ".artefacts" / "celery-suite"
 KINDS = ("stock", "ours")
 TEST_SECONDS = 300
 """As in Celery's own: some wait for more than a minute to see that nothing happens."""
-SUITE_SECONDS = 1200
+SUITE_SECONDS = 2400
+"""For one part. Each test of an error callback that is never called waits for its end."""
 TRIES = 3
 CANVAS = ("link_error", "result_set", "group", "xmap_xstarmap", "signature_serialization", "stamping_mechanism")
 PARTS = {
@@ -49,14 +50,22 @@ LEFT_OUT = {
 PURGE = "it purges the queue to be sure that it is idle: a queue is not purged here, for that would drop commands"
 REVOKED = "a revocation is stored as the result of an id alone, which may be a command's"
 ASKED = "a result is subscribed to when somebody asks for it: nobody asks for what follows a command"
+SENT = "an error callback is sent as a message with an id of its own, and never called inside the worker"
 _HEADER_ERRBACK = "test_group_chains.test_group_chains::test_pending_chord_keeps_header_errback[{}]"
 _KEPT_STATE = "test_tasks.test_tasks::test_revoke_keeps_state_of_task_started_elsewhere[{}]"
+_CHORD_ERRBACK = "test_canvas.test_chord::test_mutable_errback_called_by_chord_from_{}[errback_new_style]"
+_FAILURES = tuple(f"group_fail_multiple_on_{part}_failure" for part in ("body", "header"))
+_CHORDS = ("chain", "chain_tail", "group", *_FAILURES)
 _SUBSCRIPTION = "test_tasks.test_task_redis_result_backend::test_asyncresult_{}_cancels_subscription"
 DIFFERENT = {
     "test_tasks.test_tasks::test_revoked_by_headers_complex_canvas": PURGE,
     **{_HEADER_ERRBACK.format(case): PURGE for case in ("0-1", "0-2", "2-1", "2-2")},
     **{_KEPT_STATE.format(state): REVOKED for state in ("STARTED", "PROGRESS")},
     **{_SUBSCRIPTION.format(verb): ASKED for verb in ("get", "forget")},
+    **{_CHORD_ERRBACK.format(name): SENT for name in (*_CHORDS, "simple")},
+    "test_canvas.test_chord::test_link_error_option_runs_on_body_failure": SENT,
+    "test_canvas.test_group::test_mutable_errback_called_by_group[errback_new_style]": SENT,
+    "test_canvas.test_link_error::test_mutable_errback_with_stored_arguments[new-style-args]": SENT,
 }
 """Tests that end in another way than with stock Celery, and why that is meant."""
 
