@@ -177,7 +177,7 @@ def test_toml_can_be_loaded_as_settings(block: str, monkeypatch: pytest.MonkeyPa
 def test_orders_can_parse_its_command_lines(block: str) -> None:
     """An option was renamed. A line that is meant to be refused is followed by the refusal."""
     commands = typer.main.get_group(app).commands
-    for line, following in re.findall(r"^(?:\$ |.*exec worker )?(orders [a-z]+\b.*)\n?(.*)", block, re.MULTILINE):
+    for line, following in re.findall(r"^(?:\$ |.*exec worker )?(orders [a-z]+\b(?!:).*)\n?(.*)", block, re.MULTILINE):
         command = line.partition(" | ")[0]
         _, name, *arguments = [word for word in shlex.split(command, comments=True) if word != "--json"]
         refused = following.startswith((f"orders {name}: --", '{"error"'))
