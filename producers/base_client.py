@@ -86,6 +86,11 @@ class BaseClient:
             raise ValueError(f"the id of a command that {prefix[:-1]} seals begins with {prefix!r}")
         return given
 
+    @property
+    def sealed_by(self) -> str:
+        """Who signs the commands, and with which key (``payroll/2026-11``); empty where nobody does."""
+        return "" if self._signer is None else f"{self._signer.by}/{self._signer.kid}"
+
     def signature(
         self,
         command: Command,

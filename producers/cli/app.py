@@ -10,20 +10,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from producers import __version__
+from producers.cli.about import print_version
 from producers.cli.exit_codes import ExitCode
-from producers.cli.keygen import keygen
-from producers.cli.output import emit, exit_if_stdout_fails, failure
-from producers.cli.plugins import OPERATING, add_commands
-from producers.cli.venue_commands import add_venue_commands
+from producers.cli.forms import TABLE, JsonOption, OutputOption, asked_form, emit, use, wants_document
+from producers.cli.lazy import Program
+from producers.cli.output import exit_if_stdout_fails, failure
+from producers.cli.plugins import COMMANDS, OWN_COMMANDS
 
 _ABOUT = """
 Submit and cancel orders, close positions, withdraw and query positions at crypto exchanges, through queues; each
 command at most once.
 
 A command is enqueued under an id, a worker executes it, and it ends in one report. Its outcome is
-**accepted** (the venue took it), **rejected** (the venue refused it), **not_sent** (proven not executed)
-or **unknown** (it may have been executed: check at the venue).
+accepted (the venue took it), rejected (the venue refused it), not_sent (proven not executed) or unknown (it may have
+been executed: check at the venue).
 """
 
 _EPILOG = """
@@ -39,7 +39,9 @@ app = typer.Typer(
     help=_ABOUT,
     epilog=_EPILOG,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
+    cls=Program,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     # A traceback with its variables could show a secret.
     pretty_exceptions_enable=False,
@@ -51,23 +53,14 @@ app = typer.Typer(
 def _orders(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document; may also follow the command's name.")
-    ] = False,
+    as_json: JsonOption = False,
+    output: OutputOption = None,  # noqa: ARG001 - its callback has chosen the form
 ) -> None:
     if version:
-        if as_json:
-            emit({"version": __version__})
-        else:
-            print(f"orders {__version__}")
+        print_version(as_json=as_json)
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")
-
-
-add_venue_commands(app)
-add_commands(app)
-app.command(rich_help_panel=OPERATING)(keygen)
 
 
 def _is_text(argument: str) -> bool:
@@ -87,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script `orders`. Without ``argv`` it takes the arguments of the process."""
     _open_closed_streams()
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    use(asked_form(args))
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal's encoding lacks must not end in a traceback.
         if hasattr(stream, "reconfigure"):
@@ -94,36 +88,27 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     undecodable = next((number for number, text in enumerate(args, 1) if not _is_text(text)), None)
     if undecodable is not None:
         # No server accepts it, and the errors of the libraries on the way are not meant for a person.
-        failure(f"argument {undecodable} is not UTF-8", "Usage", where="orders", as_json="--json" in args)
+        failure(f"argument {undecodable} is not UTF-8", "Usage", where="orders", as_json=wants_document())
         raise SystemExit(ExitCode.USAGE)
-    args = _json_last(args)
-    where = "orders" if args[0].startswith("-") else f"orders {args[0]}"
+    name = next((text for text in args if text in (*OWN_COMMANDS, *COMMANDS)), "")
+    where = f"orders {name}".rstrip()
     with exit_if_stdout_fails(where, "The command may have been carried out all the same"):
         _run(args)
 
 
 def _run(args: list[str]) -> NoReturn:
-    if "--json" not in args:
+    form = asked_form(args)
+    if form == TABLE:
         app(args=args, prog_name="orders")
         raise SystemExit(0)
     try:
         code = app(args=args, prog_name="orders", standalone_mode=False)
     except typer.TyperException as error:
+        use(form)
         emit({"error": {"type": "Usage", "message": error.format_message()}})
         raise SystemExit(error.exit_code) from None
     except typer.Abort:
+        use(form)
         emit({"error": {"type": "Interrupted", "message": "interrupted"}})
         raise SystemExit(ExitCode.INTERRUPTED) from None
     raise SystemExit(code or 0)
-
-
-def _json_last(args: list[str]) -> list[str]:
-    """Move a --json that precedes the command's name behind it, because each command has an option of its own. The
-    name of a command of `orders policy` is the second word."""
-    words = [index for index, text in enumerate(args) if not text.startswith("-")]
-    name = words[0] if words else 0
-    if len(words) > 1 and args[name] == "policy":
-        name = words[1]
-    if "--json" not in args[:name]:
-        return args
-    return [*(text for text in args[:name] if text != "--json"), args[name], "--json", *args[name + 1 :]]

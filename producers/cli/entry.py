@@ -1,4 +1,4 @@
-"""The console script `orders`: importing the program takes a second, in which Ctrl-C must not end in a traceback."""
+"""The console script `orders`: importing the program takes a moment, in which Ctrl-C must not end in a traceback."""
 
 import sys
 

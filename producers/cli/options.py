@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -18,9 +19,6 @@ _MAX_DEADLINE_LENGTH = 32
 
 _LATEST_MS = 10**13
 """UNIX milliseconds, in the year 2286: more digits must be microseconds."""
-
-_SENDING = "Sending"
-"""The section of the help that has the options of :mod:`producers.cli.send`."""
 
 
 def now_ms() -> int:
@@ -111,7 +109,6 @@ DeadlineOption = Annotated[
         "--deadline",
         metavar="WHEN",
         help="Nothing is sent after this: UNIX milliseconds, or a duration from now such as 30s, 5m, 500ms.",
-        rich_help_panel=_SENDING,
     ),
 ]
 IdOption = Annotated[
@@ -121,7 +118,6 @@ IdOption = Annotated[
         metavar="ID",
         help="Command id, 1 to 255 characters; default: a new one. An id is never executed twice, so repeat a failed "
         "send with the same id and the same arguments.",
-        rich_help_panel=_SENDING,
     ),
 ]
 LaneOption = Annotated[
@@ -131,19 +127,27 @@ LaneOption = Annotated[
         metavar="NAME",
         help="Begin it only when the command before it in this lane of the account has ended: 1 to 64 visible ASCII "
         "characters.",
-        rich_help_panel=_SENDING,
     ),
 ]
 WaitOption = Annotated[
     bool,
-    typer.Option(
-        "--wait", "-w", help="Wait for the report; the exit code is that of its outcome.", rich_help_panel=_SENDING
-    ),
+    typer.Option("--wait", "-w", help="Wait for the report; the exit code is that of its outcome."),
 ]
-TimeoutOption = Annotated[
-    float,
-    typer.Option("--timeout", metavar="SECONDS", min=0, help="How long --wait waits.", rich_help_panel=_SENDING),
+TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long --wait waits.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Validate it and show what would be sent. Nothing is signed, sent or connected to."),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document, for errors too.", rich_help_panel=_SENDING)
-]
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How a command is sent and its report read."""
+
+    command_id: str | None = None
+    wait: bool = False
+    timeout: float = 60.0
+    """Seconds."""
+    as_json: bool = False
+    lane: str | None = None
+    dry_run: bool = False

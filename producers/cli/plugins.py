@@ -1,21 +1,34 @@
-"""Commands of `orders` that the worker's distribution provides, imported when they are used.
+"""The commands of `orders`, each imported when it is used: its own, and those of the worker's distribution.
 
-They are entry points of the group ``orders.commands``, each a :class:`typer.Typer` with one command. Where the worker
-or its dependencies are missing they say what to install.
+Those of the worker are entry points of the group ``orders.commands``, each a :class:`typer.Typer` with one command.
+Where the worker or its dependencies are missing they say what to install.
 """
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from producers.cli.output import failure
+from producers.cli.forms import JsonOption as JsonOption
 
 GROUP = "orders.commands"
 
-RUNNING, OPERATING = "Running", "Operating"
+SENDING, RUNNING, OPERATING, PROGRAM = "Commands to a venue", "Running", "Operating", "This program"
 """Sections of the help."""
+
+OWN_COMMANDS = {
+    "submit": ("Submit a new order: at market, at a price, or at a trigger.", SENDING, "venue_commands:submit"),
+    "close": ("Close a position: all of it, or by quantity, price or trigger.", SENDING, "venue_commands:close"),
+    "cancel": ("Cancel one open order.", SENDING, "venue_commands:cancel"),
+    "withdraw": ("Withdraw an asset to an address.", SENDING, "venue_commands:withdraw"),
+    "positions": ("Query open positions.", SENDING, "venue_commands:positions"),
+    "show": ("Show how a command ended.", SENDING, "venue_commands:show"),
+    "send": ("Send many commands in one batch, from a file of JSON lines.", SENDING, "send_file:send_file"),
+    "keygen": ("Make a key to sign with.", OPERATING, "keygen:keygen"),
+    "help": ("Show the help of a command, or this.", PROGRAM, "about:show_help"),
+    "version": ("Show the version.", PROGRAM, "about:version"),
+}
+"""By name, the commands that need no worker: one line of help, the section, and module and function in
+``producers.cli``."""
 
 COMMANDS = {
     "worker": ("Run a worker: execute commands from the queues.", "worker", RUNNING, "worker"),
@@ -40,18 +53,12 @@ COMMANDS = {
     ),
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
-    "archive": ("Keep a copy of the journal elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
-    "policy": ("Show, check and apply the withdrawal policy.", "worker", OPERATING, "policy"),
-    "dead": ("List, show, resend and drop dead letters: messages that could not be read.", "worker", OPERATING, "dead"),
+    "archive": ("Follow the journal into files elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
+    "policy": ("The withdrawal policy: show, check and apply it.", "worker", OPERATING, "policy"),
+    "dead": ("List, show, resend and drop messages that could not be read.", "worker", OPERATING, "dead"),
 }
 """By name: one line of help, the extra with the command's dependencies, its section in the help, and its module in
 ``worker.cli``."""
-
-# All arguments are passed to the command itself, also --help, so that listing the commands imports none of them.
-_PASS_ALL_ARGUMENTS = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, for errors too.")]
 
 
 def command_app() -> typer.Typer:
@@ -60,7 +67,7 @@ def command_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         pretty_exceptions_show_locals=False,
-        rich_markup_mode="markdown",
+        rich_markup_mode=None,  # importing and running Rich takes longer than all the rest of a command's help
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -76,37 +83,8 @@ def load(group: str, name: str, default: str) -> Any:
     Raises:
         ModuleNotFoundError: a dependency is not installed.
     """
+    from importlib.metadata import EntryPoint, entry_points
+
     installed = entry_points(group=group, name=name)
     entry = next(iter(installed), None) or EntryPoint(name, default, group)
     return entry.load()
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Register every command without importing any of them."""
-    for name, (summary, extra, panel, module) in COMMANDS.items():
-        app.command(
-            name,
-            help=summary,
-            add_help_option=False,
-            context_settings=_PASS_ALL_ARGUMENTS,
-            rich_help_panel=panel,
-        )(_forward(name, extra, f"worker.cli.{module}:{name.replace('-', '_')}"))
-
-
-def _forward(name: str, extra: str, default: str) -> Callable[[typer.Context], None]:
-    """A command that loads the worker's command of this name and runs it with all of its arguments."""
-
-    def run(ctx: typer.Context) -> None:
-        where, as_json = ctx.command_path, "--json" in ctx.args
-        try:
-            command = typer.main.get_command(load(GROUP, name, default))
-            # Not run as a program of its own, so that its errors are reported like those of the other commands.
-            with command.make_context(where, list(ctx.args)) as context:
-                command.invoke(context)
-        except ModuleNotFoundError as missing:
-            message = f"needs {missing.name}, which is not installed. {how_to_install(extra)}"
-            raise failure(message, "NotInstalled", where=where, as_json=as_json) from None
-        except KeyboardInterrupt:
-            raise failure("interrupted", "Interrupted", where=where, as_json=as_json) from None
-
-    return run

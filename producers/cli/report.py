@@ -7,7 +7,9 @@ import typer
 from rich.text import Text
 
 from producers.cli.exit_codes import OUTCOMES, outcome_code
-from producers.cli.output import console, emit, print_record, print_table, when
+from producers.cli.forms import emit
+from producers.cli.output import when
+from producers.cli.tables import console, print_record, print_table
 from producers.report import Outcome, Position, Report
 
 

@@ -1,12 +1,13 @@
 """The commands to a venue as they are typed, and `orders show`."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from producers.cli import options as values
-from producers.cli.send import SendOptions, parse_or_exit, send
-from producers.cli.send import show as show_command
+from producers.cli.forms import JsonOption
+from producers.cli.options import SendOptions
 
 PriceOption = Annotated[str | None, typer.Option("--price", metavar="DECIMAL", help="Limit price; default: at market.")]
 TriggerEventOption = Annotated[
@@ -17,6 +18,19 @@ TriggerEventOption = Annotated[
         help="Which price triggers: MARK_PRICE, INDEX_PRICE or LAST_PRICE; default: the venue's.",
     ),
 ]
+
+
+def _send(task: str, arguments: Mapping[str, Any], options: SendOptions, *, confirmed: bool = False) -> NoReturn:
+    """Send a command, a withdrawal once it is confirmed, and exit as it ended."""
+    from producers.cli.send import dry_run, parse_or_exit, send, what_pays_out
+
+    command = parse_or_exit(task, arguments, as_json=options.as_json)
+    if options.dry_run:
+        raise dry_run(command, options)
+    if what := what_pays_out(command):
+        where = f"orders {command.name}"
+        values.confirm(f"{what}?", "nothing was sent", where=where, yes=confirmed, as_json=options.as_json)
+    raise send(command, options)
 
 
 def close(
@@ -50,7 +64,8 @@ def close(
     lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    dry_run: values.DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Close a position: all of it at market, or by quantity, at a price, or at a trigger.
 
@@ -68,8 +83,7 @@ def close(
         "direction": direction and direction.lower(),
         "deadline": values.given_deadline(deadline),
     }
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.close", arguments, as_json=as_json), options)
+    _send("orders.close", arguments, SendOptions(command_id, wait, timeout, as_json, lane, dry_run))
 
 
 def submit(
@@ -96,7 +110,8 @@ def submit(
     lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    dry_run: values.DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Submit a new order: at market, at a price, or at a trigger (not at Everstrike and Bit-Z).
 
@@ -115,8 +130,7 @@ def submit(
         "time_in_force": time_in_force and time_in_force.upper(),
         "deadline": values.given_deadline(deadline),
     }
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.submit", arguments, as_json=as_json), options)
+    _send("orders.submit", arguments, SendOptions(command_id, wait, timeout, as_json, lane, dry_run))
 
 
 def cancel(
@@ -130,7 +144,8 @@ def cancel(
     lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    dry_run: values.DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cancel one open order.
 
@@ -138,8 +153,7 @@ def cancel(
     """
     arguments: dict[str, Any] = {"account": account, "order_id": order_id, "pair": pair}
     arguments["deadline"] = values.given_deadline(deadline)
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.cancel", arguments, as_json=as_json), options)
+    _send("orders.cancel", arguments, SendOptions(command_id, wait, timeout, as_json, lane, dry_run))
 
 
 def withdraw(
@@ -161,7 +175,8 @@ def withdraw(
     lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    dry_run: values.DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Withdraw an asset to an address. Accepted means submitted; Everstrike pays after confirmation by e-mail.
 
@@ -171,11 +186,8 @@ def withdraw(
     """
     arguments: dict[str, Any] = {"account": account, "asset": asset, "qty": qty, "address": address}
     arguments |= {"network": network, "tag": tag, "deadline": values.given_deadline(deadline)}
-    command = parse_or_exit("orders.withdraw", arguments, as_json=as_json)
-    more = "".join(f", {name} {given}" for name, given in (("network", network), ("tag", tag)) if given)
-    question = "Withdraw {qty} {asset} from account {account} to {address}".format_map(command.arguments())
-    values.confirm(f"{question}{more}?", "nothing was sent", where="orders withdraw", yes=yes, as_json=as_json)
-    raise send(command, SendOptions(command_id, wait, timeout, as_json, lane))
+    options = SendOptions(command_id, wait, timeout, as_json, lane, dry_run)
+    _send("orders.withdraw", arguments, options, confirmed=yes)
 
 
 def positions(
@@ -189,7 +201,8 @@ def positions(
     lane: values.LaneOption = None,
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    dry_run: values.DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Query open positions.
 
@@ -197,26 +210,26 @@ def positions(
     """
     arguments = {"account": account, "pair": pair, "contract_id": contract_id}
     arguments["deadline"] = values.given_deadline(deadline)
-    options = SendOptions(command_id, wait, timeout, as_json, lane)
-    raise send(parse_or_exit("orders.positions", arguments, as_json=as_json), options)
+    _send("orders.positions", arguments, SendOptions(command_id, wait, timeout, as_json, lane, dry_run))
 
 
 def show(
-    command_id: Annotated[str, typer.Argument(metavar="ID", help="The command's id.")],
+    command_ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="The commands' ids; - reads them from standard input.")
+    ],
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,
-    as_json: values.JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how a command ended; the exit code is that of its outcome, or 6 when there is no report (yet).
+
+    Of several commands each is shown, as JSON lines with --json, and the exit code is the worst: 5 unknown, then 1
+    failed, 6 no report, 2, 3 rejected, 4 not_sent, 0. --timeout is for all of them together.
 
     A link of a Celery chain that was never sent is reported as such, with exit code 4.
 
     It reads the result backend and then the ledger, which also has commands being executed and those settled later.
     """
-    raise show_command(command_id, SendOptions(command_id, wait, timeout, as_json))
+    from producers.cli.show import show as show_command
 
-
-def add_venue_commands(app: typer.Typer) -> None:
-    """Register them in the order of the help."""
-    for command in (submit, close, cancel, withdraw, positions, show):
-        app.command(rich_help_panel="Commands to a venue")(command)
+    raise show_command(command_ids, SendOptions(None, wait, timeout, as_json))

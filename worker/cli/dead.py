@@ -8,8 +8,9 @@ import redis
 import typer
 
 from producers.cli.options import confirm
-from producers.cli.output import console, emit, exit_if_stdout_fails, failure, print_record, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, when
 from producers.cli.plugins import JsonOption, command_app
+from producers.cli.tables import console, print_record
 from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from producers.cli.output import MIN_WIDTH, console, folded, longest_word
+from producers.cli.tables import MIN_WIDTH, console, folded, longest_word
 from producers.printable import printable
 from worker.operations.doctor.findings import Finding, Level
 

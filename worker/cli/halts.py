@@ -1,12 +1,12 @@
 """Commands of `orders` for operators: halt, resume, journal."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from producers.cli.forms import emit_line
 from producers.cli.output import emit, failure, note
 from producers.cli.plugins import JsonOption, command_app
 from worker.cli.journal_verify import usage_problem
@@ -159,7 +159,10 @@ def _show_journal(settings: WorkerSettings, command_id: str | None, last: int, *
             return
 
         def show(entry: Any) -> None:
-            print(json.dumps(entry_json(entry, keys)) if as_json else entry_line(entry, keys), flush=True)
+            if as_json:
+                emit_line(entry_json(entry, keys))
+            else:
+                print(entry_line(entry, keys), flush=True)
 
         for entry in entries:
             show(entry)

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from producers.cli.options import confirm
-from producers.cli.output import console as make_console
-from producers.cli.output import emit, exit_if_stdout_fails, failure, print_record, print_table, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, when
 from producers.cli.plugins import JsonOption, command_app
+from producers.cli.tables import console as make_console
+from producers.cli.tables import print_record, print_table
 from producers.printable import printable
 from producers.redis.client import open_client
 from producers.signing import SigningError

@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.text import Text
 
-from producers.cli.output import print_table, when
+from producers.cli.output import when
+from producers.cli.tables import print_table
 from producers.printable import printable
 from worker.broker.dead_letters import DeadLetter
 from worker.ledger.base import Halted

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import redis
 import typer
 
-from producers.cli.output import emit, exit_if_stdout_fails, failure, note, print_table, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, note, when
 from producers.cli.plugins import JsonOption, command_app
+from producers.cli.tables import print_table
 from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis

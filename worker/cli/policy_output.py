@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from producers.arguments import plain_notation
-from producers.cli.output import emit, note, print_table, when
+from producers.cli.output import emit, note, when
+from producers.cli.tables import print_table
 from producers.printable import printable
 from worker.execution.policy.applied import DELAY_MS, AppliedPolicy, InForce
 from worker.execution.policy.document import to_json

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from producers.cli.output import console, folded
+from producers.cli.tables import console, folded
 from producers.printable import printable
 from worker.operations.venue_check.order_steps import OrderCheck
 from worker.operations.venue_check.recording import Exchange

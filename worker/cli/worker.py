@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from producers.cli.forms import json_option
 from producers.cli.output import emit, exit_on_error, failure, note
 from producers.cli.plugins import JsonOption, command_app
 
@@ -45,7 +46,7 @@ def _worker(
     ] = "INFO",
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Log JSON lines, also at a terminal; print an error before that as a document."),
+        json_option("Log JSON lines, also at a terminal; print an error before that as a document."),
     ] = False,
 ) -> None:
     """Run a worker: execute commands from the queues until Ctrl-C or SIGTERM, which let running commands end.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from producers.cli.output import print_record
+from producers.cli.tables import print_record
 from worker.demo.runner import Invariant, Row
 from worker.demo.scenarios import ID_REUSED
 from worker.demo.timeline import picture

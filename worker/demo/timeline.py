@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import redis
 from rich.text import Text
 
-from producers.cli.output import folded
+from producers.cli.tables import folded
 from worker.bootstrap import build_ledger
 from worker.operations.history import History, Moment
 from worker.operations.reconcile import run_by_worker

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from rich.text import Text
 
-from producers.cli.output import print_table
 from producers.cli.report import show_report
+from producers.cli.tables import print_table
 from producers.report import Direction, Outcome, Position, Report
 from worker.broker.dead_letters import DeadLetter
 from worker.cli.doctor_output import print_findings
