@@ -20,6 +20,7 @@ They raise :class:`PermissionError` when the ledger has a command and its record
 """
 _SOURCE_TREE_VALUE = "worker.cli.ledger_record:ledger_record"
 """The value of the entry point in a source tree, which has no metadata of installed packages."""
+_TIMELINE_VALUE = "worker.cli.ledger_record:timeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,15 @@ def look_up(command_id: str) -> LedgerAnswer:
         return LedgerAnswer(None, str(error))
     except (ConnectionError, SettingsError) as error:
         return LedgerAnswer(None, f"the ledger can't be read: {error}", unreachable=True)
+
+
+def read_timeline(command_id: str) -> tuple[Mapping[str, Any] | None, str]:
+    """What happened to a command, or None: ``{"complete", "moments": [{"at", "words", "verdict"}]}``. And why it can't
+    be read, which is empty where that is as it should be: with a producer's login, or without the worker."""
+    try:
+        read: Callable[[str], Mapping[str, Any] | None] = load(GROUP, "timeline", _TIMELINE_VALUE)
+        return read(command_id), ""
+    except (ModuleNotFoundError, PermissionError):
+        return None, ""
+    except (ConnectionError, SettingsError) as error:
+        return None, f"the timeline can't be read: {error}"

@@ -52,6 +52,7 @@ COMMANDS = {
         "halts",
     ),
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
+    "list": ("List commands, the last one first.", "worker", OPERATING, "listing"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
     "archive": ("Follow the journal into files elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
     "policy": ("The withdrawal policy: show, check and apply it.", "worker", OPERATING, "policy"),

@@ -2,20 +2,21 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from producers.cli.exit_codes import ExitCode, worst
 from producers.cli.forms import print_many
-from producers.cli.ledger import LedgerAnswer, look_up
+from producers.cli.ledger import LedgerAnswer, look_up, read_timeline
 from producers.cli.options import SendOptions
-from producers.cli.output import exit_on_error, failure, note
+from producers.cli.output import exit_on_error, failure, note, when
 from producers.cli.report import exit_with_report
 from producers.cli.send import awaited, connected, interrupted
+from producers.cli.tables import print_table
 from producers.errors import ChainBroken, ReportPending, ReportUnverified
 from producers.printable import MAX_ID_LENGTH, is_command_id
 from producers.report import Outcome, Report
@@ -51,7 +52,27 @@ def show(given: Sequence[str], options: SendOptions) -> typer.Exit:
             codes.append(_show(client, each, left).exit_code)
             if codes[-1] == ExitCode.INTERRUPTED:
                 break
+        if len(command_ids) == 1 and not options.as_json and codes[-1] != ExitCode.INTERRUPTED:
+            _print_timeline(command_ids[0])
         return typer.Exit(worst(codes))
+
+
+def _print_timeline(command_id: str) -> None:
+    """Print beneath the report what happened to the command, where the ledger tells."""
+    found, problem = read_timeline(command_id)
+    if problem:
+        note(f"orders show: {problem}")
+    if not found or not found["moments"]:
+        return
+    rows = [(when(each["at"]), _sentence(each)) for each in found["moments"]]
+    print()
+    print_table(("when", "what happened, as the ledger says"), rows)
+    if not found["complete"]:
+        note("orders show: the journal does not reach back to the command's beginning: more may have happened")
+
+
+def _sentence(moment: Mapping[str, Any]) -> str:
+    return f"{moment['words']} [{moment['verdict']}]" if moment["verdict"] else str(moment["words"])
 
 
 def _ids_of_standard_input() -> list[str]:

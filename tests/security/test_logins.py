@@ -155,6 +155,7 @@ def test_an_operator_operates(stack: ComposeStack) -> None:
             (["journal"], 0),
             (["unknown"], 5),
             (["dead"], 0),
+            (["list"], 0),
             (["dead", "drop", dead_letter(stack), "--reason", "x", "--who", "ann", "--yes"], 0),
             (["parked"], 0),
             (["parked", "--end-cool-down", BUCKET, "--reason", "x", "--who", "ann"], 0),

@@ -7,6 +7,7 @@ from typing import Annotated
 import redis
 import typer
 
+from producers.cli.forms import wants_document
 from producers.cli.options import confirm
 from producers.cli.output import emit, exit_if_stdout_fails, failure, when
 from producers.cli.plugins import JsonOption, command_app
@@ -40,16 +41,15 @@ ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why
 def _dead(
     context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many messages of each queue.")] = 50,
-    as_json: JsonOption = False,
 ) -> None:
     """List dead letters: messages that no worker could read, or whose task is unknown. They stay on `<queue>.dead`.
 
     Their arguments are not shown, because they may contain anything. `orders dead show LETTER` shows those that a
     command has.
     """
-    context.obj = as_json
     if context.invoked_subcommand is not None:
         return
+    as_json = wants_document()
     with _service(WHERE, None, as_json=as_json) as service:
         found = list(service.list(limit))
     if as_json:
@@ -62,9 +62,8 @@ def _dead(
 
 
 @dead.command("show")
-def _show(context: typer.Context, letter: LetterArgument, as_json: JsonOption = False) -> None:
+def _show(letter: LetterArgument, as_json: JsonOption = False) -> None:
     """Show one dead letter, and whether it may be sent again."""
-    as_json = as_json or context.obj
     with _service(f"{WHERE} show", None, as_json=as_json) as service:
         found = service.find("", letter)
     if as_json:
@@ -75,7 +74,6 @@ def _show(context: typer.Context, letter: LetterArgument, as_json: JsonOption = 
 
 @dead.command("resend")
 def _resend(
-    context: typer.Context,
     letter: LetterArgument,
     reason: ReasonOption,
     who: WhoOption = None,
@@ -90,7 +88,6 @@ def _resend(
 
     Example: `orders dead resend 3f9a1c22 --reason "its producer's key was missing in the file"`
     """
-    as_json = as_json or context.obj
     where = f"{WHERE} resend"
     with _acting(where, who, reason, as_json=as_json) as (service, name):
         found = service.find("", letter)
@@ -103,7 +100,6 @@ def _resend(
 
 @dead.command("drop")
 def _drop(
-    context: typer.Context,
     letter: LetterArgument,
     reason: ReasonOption,
     who: WhoOption = None,
@@ -117,7 +113,6 @@ def _drop(
 
     Example: `orders dead drop 3f9a1c22 --reason "its sender has sent it again"`
     """
-    as_json = as_json or context.obj
     where = f"{WHERE} drop"
     with _acting(where, who, reason, as_json=as_json) as (service, name):
         found = service.find("", letter)

@@ -1,5 +1,6 @@
 """What `orders show` reads in the ledger, found through the entry point ``orders.ledger``."""
 
+from dataclasses import asdict
 from typing import Any
 
 import redis
@@ -13,7 +14,9 @@ from worker import settings as worker_settings
 from worker.cli.options import known_keys
 from worker.ledger.base import LedgerUnavailable, Record, State
 from worker.ledger.redis import RedisLedger
+from worker.operations.history import History
 from worker.operations.signed_words import RECONCILE, entry_verdict
+from worker.public_keys import PublicKeys
 from worker.settings import SettingsError
 
 
@@ -55,6 +58,32 @@ def ledger_record(command_id: str) -> dict[str, Any] | None:
     }
 
 
+def timeline(command_id: str) -> dict[str, Any] | None:
+    """What happened to a command, as :func:`producers.cli.ledger.read_timeline` has it, or None.
+
+    Raises:
+        SettingsError, PermissionError, ConnectionError: as :func:`ledger_record`.
+    """
+    url = queue_settings().ledger_url
+    try:
+        with open_client(url) as client:
+            found = History(client, RedisLedger(client), _keys()).of(command_id)
+    except LedgerUnavailable as error:
+        if isinstance(error.__cause__, redis.exceptions.NoPermissionError):
+            raise PermissionError("this login may not read the journal") from None
+        raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error.__cause__ or error)}") from None
+    except redis.RedisError as error:
+        raise ConnectionError(f"{redacted_url(url)}: {server_error_text(error)}") from None
+    return {"complete": found.complete, "moments": [asdict(each) for each in found.moments]} if found else None
+
+
+def _keys() -> PublicKeys | None:
+    try:
+        return known_keys(worker_settings.load())
+    except SettingsError:
+        return None
+
+
 def _read(client: redis.Redis, command_id: str) -> tuple[Record | None, Any]:
     """The record of a command, or else its intent; None where there is none."""
     try:
@@ -80,10 +109,7 @@ def _word(record: Record, who: str, why: str, at: str, reference: str, kid: str,
     """Whose word settled the command, and whether it is signed; empty for one that nobody's word settled."""
     if not who or who == RECONCILE or record.report is None:
         return ""
-    try:
-        keys = known_keys(worker_settings.load())
-    except SettingsError:
-        keys = None
+    keys = _keys()
     outcome, finished_at = record.report.outcome.value, record.report.finished_at or 0
     entry = {"event": "resolve", "id": record.command_id, "outcome": outcome, "who": who, "why": why}
     proof = {"reference": reference, "signed_at": at, "kid": kid, "sig": sig}

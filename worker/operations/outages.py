@@ -9,6 +9,8 @@ from worker.ledger.base import LedgerUnavailable
 def ledger_outage(outage: LedgerUnavailable) -> str:
     """Why the ledger is unavailable: a refusal in the server's words, or a connection error with advice."""
     cause = outage.__cause__
+    if isinstance(cause, redis.exceptions.NoPermissionError):
+        return f"this login may not do that at the ledger; an operator's or a worker's may ({outage})"
     if cause is None or isinstance(cause, redis.ResponseError):
         return str(outage)
     return outage_text(cause, "ORDERS_LEDGER_URL")

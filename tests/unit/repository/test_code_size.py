@@ -11,6 +11,7 @@ LONGER_FUNCTIONS = {
     "close": "the options of a command, a parameter each",
     "_init": "the options of a command, a parameter each",
     "submit": "the options of a command, a parameter each",
+    "_list": "the options of a command, a parameter each",
     "_worker": "the options of a command, a parameter each",
 }
 """Functions that would not become clearer by being split, each with the reason."""
