@@ -26,7 +26,7 @@ LOCKS = {
     "requirements.lock": "dev",
     "requirements-demo.lock": "demo",
     "requirements-ccxt.lock": "ccxt",
-    "requirements-worker.lock": "worker",
+    "requirements-worker.lock": "desk",
 }
 """Extra by lock file; the first holds everything, and the others take their versions from it."""
 LOWEST = "requirements-lowest.lock"

@@ -1,7 +1,9 @@
 """The desk's pages over a real server: what they show, and that each change is shown, confirmed, done once."""
 
 import json
+import re
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 
@@ -136,6 +138,16 @@ def test_a_cool_down_is_ended(desk: Desk, browser: Browser) -> None:
     assert browser.confirm("/parked/end", fields, who="ann", why="support says so").status_code == 303
     assert desk.services.parked.cool_downs() == []
     assert browser.post("/parked/end", data=fields).status_code == 409
+
+
+def test_a_dead_letter_is_looked_at_and_dropped(desk: Desk, browser: Browser, server: Server) -> None:
+    server.client(0).lpush("orders.close.dead", "kept", "dropped")
+    link = unescape(re.findall(r'href="(/dead/letter[^"]*)"', browser.get("/dead").text)[0])
+    fields = browser.form(link, "/dead/drop")
+    assert browser.confirm("/dead/drop", fields, who="ann", why="its sender knows").status_code == 303
+    assert server.client(0).lrange("orders.close.dead", 0, -1) == ["kept"]
+    assert browser.post("/dead/drop", data=fields).status_code == 409
+    assert desk.services.operator.journal()[-1].fields["event"] == "dead_drop"
 
 
 def test_a_ledger_that_is_down_has_a_page_and_the_desk_goes_on_when_it_is_back() -> None:

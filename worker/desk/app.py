@@ -23,6 +23,7 @@ from worker.desk.services import DeskServices
 from worker.desk.views import Frame, PageError, Place, error_page
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.operations.approvals import NotHeld, NotYours
+from worker.operations.dead_letters import BrokerRefuses, NoSuchLetter, NotResendable
 from worker.operations.operator import NotUnknown
 from worker.operations.outages import ledger_outage
 from worker.operations.parked import NoCoolDown
@@ -31,7 +32,8 @@ PAGES: tuple[ModuleType, ...] = (home, unknowns, held, halts, parked, dead, queu
 """The pages in the order of the navigation."""
 THREADS = 16
 """Requests that are worked on at a time; others wait."""
-CHANGED = (NoSuchCommand, StillOpen, NotUnknown, NotHeld, NotYours, NoCoolDown, SigningError)
+LETTERS = (NoSuchLetter, NotResendable, BrokerRefuses)
+CHANGED = (NoSuchCommand, StillOpen, NotUnknown, NotHeld, NotYours, NoCoolDown, SigningError, *LETTERS)
 """What the services raise where something is not as a person thought; the text says how it is."""
 
 Endpoint = Callable[[Request], Response]

@@ -79,9 +79,8 @@ def check_login(services: DeskServices) -> str:
         ) from None
     except (redis.RedisError, OSError) as error:
         return f"the ledger can't be asked now ({type(error).__name__}); the desk says so until it answers"
-    if found is None:
-        return "what this login may do at the ledger can't be told: its server does not queue commands (MULTI)"
-    missing = [each.words for each in DESK_RIGHTS if each not in found]
+    # A login that may not even open a transaction can't act.
+    missing = [each.words for each in DESK_RIGHTS if each not in (found or ())]
     if missing:
         raise DeskRefused(
             f"the login {login} may not {', '.join(missing)} at the ledger: it is not an operator's. Set "

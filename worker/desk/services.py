@@ -9,6 +9,7 @@ from worker.bootstrap import build_accounts, build_ledger
 from worker.clock import SystemClock
 from worker.ledger.cool_downs import CoolDowns
 from worker.operations.approvals import ApprovalService
+from worker.operations.dead_letters import DeadLetterService
 from worker.operations.operator import OperatorService
 from worker.operations.parked import ParkedService
 from worker.public_keys import KeysFile, PublicKeys
@@ -33,6 +34,14 @@ class DeskServices:
         self.approvals = ApprovalService(self.client, self.ledger)
         self.parked = ParkedService(self.broker, CoolDowns(self.client), self.approvals, self.accounts)
         self._keys = KeysFile(Path(settings.auth.keys_file)) if settings.auth.keys_file else None
+
+    @property
+    def dead_letters(self) -> DeadLetterService | None:
+        """What is done with dead letters; None where the broker is no Redis."""
+        if self.broker is None:
+            return None
+        keep_days = self.settings.ledger.keep_days
+        return DeadLetterService(self.broker, self.client, self.clock, keep_days=keep_days, key=self.key)
 
     @property
     def keys(self) -> PublicKeys | None:

@@ -75,7 +75,8 @@ def test_who_holds_which_secret() -> None:
     assert holders.pop("withdraw_url") == holders.pop("accounts-withdraw.toml") == {"worker-withdraw"}
     assert holders.pop("accounts.toml") == {"worker"}
     assert holders.pop("producer_url") == {"client"}
-    assert holders.pop("operator_url") == {"operator"}
+    assert holders.pop("operator_url") == {"operator", "desk"}
+    assert holders.pop("desk_logins") == {"desk"}
     assert holders.pop("flower_url") == holders.pop("flower_login") == {"flower"}
     assert holders.pop("users.acl") == {"server"}
     assert holders.pop("grafana_password") == {"grafana"}
@@ -87,7 +88,7 @@ def test_who_is_on_which_network() -> None:
     on = {network: {s for s, each in SERVICES.items() if network in each["networks"]} for network in STACK["networks"]}
     assert SERVICES["server"]["networks"] == ["queue"]
     assert on["venue"] == {*WORKERS, "simulator"}
-    assert on["queue"] == {"server", *WORKERS, "flower", "client", "operator"}
+    assert on["queue"] == {"server", *WORKERS, "flower", "client", "operator", "desk"}
     assert STACK["networks"]["queue"]["internal"]
     assert STACK["networks"]["watch"]["internal"]
 
