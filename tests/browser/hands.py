@@ -38,6 +38,8 @@ class Hands:
         body = self.visitor.browser.find_element(By.TAG_NAME, "body")
         self.clicked.append(name or label)
         stays = found[0].tag_name in ("label", "option")
+        # Pages scroll smoothly for people; a click in the middle of that misses.
+        self.visitor.browser.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", found[0])
         found[0].click()
         if not stays:
             self.visitor.until(lambda _: is_gone(body), "the next page")

@@ -4,6 +4,7 @@ people use it: without scripts, by keyboard, on a phone, in the dark, and with a
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from uuid import uuid4
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -240,9 +241,10 @@ def test_night_10_many_unknowns_after_an_outage(stack: DeskStack, hands: Hands) 
 def hostile(stack: DeskStack) -> str:
     """An unknown whose venue, and whose sender, have written what a browser might run; its id."""
     stack.venue.fault("envelope", path="withdraw", status=503, message=HOSTILE)
-    command_id = stack.withdraw(address="0xNewVault7", command_id=f"<b>{HOSTILE[:40]}</b>".replace(" ", "_"))
-    until(lambda: stack.state(command_id) == "HELD", "the hold")
-    lost = stack.withdraw(command_id=f"<i>{HOSTILE[:40]}</i>".replace(" ", "_"))
+    held, lost = (f"<{tag}>{uuid4().hex[:8]}{HOSTILE[:40]}" for tag in "bi")
+    stack.withdraw(address="0xNewVault7", command_id=held)
+    until(lambda: stack.state(held) == "HELD", "the hold")
+    stack.withdraw(command_id=lost)
     assert stack.ended(lost)[0] == "unknown"
     return lost
 
