@@ -15,7 +15,7 @@ DEMO_VENV = $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest test-flower test-ha test-docker celery-suite measure check alerts-test faults faults-short stress \
+.PHONY: help demo test test-lowest test-flower test-desk test-ha test-docker celery-suite measure check alerts-test faults faults-short stress \
   bench bench-light bench-long model image stack-test lock upgrade schemas coverage docs diagrams wheels clean
 
 help: ## list the targets
@@ -35,8 +35,11 @@ coverage: $(VENV)/.installed ## branch coverage by the fast tests, subprocesses 
 	$(BIN)/python -m coverage run -m pytest -p no:cacheprovider -q -m 'not integration' $(COVERAGE_ARGS)
 	$(BIN)/python -m coverage report --skip-covered --show-missing
 
-test-flower: $(VENV)/.installed ## Flower and Prometheus in a real browser (needs Debian's chromium, chromium-driver, prometheus); pictures in .artefacts/
+test-flower: $(VENV)/.installed ## Flower, Prometheus and the desk in a real browser (needs Debian's chromium, chromium-driver, prometheus); pictures in .artefacts/
 	$(BIN)/python -m pytest tests/browser
+
+test-desk: $(VENV)/.installed ## the ten nights of docs/nights.md in a real browser (needs Debian's chromium, chromium-driver; npm for axe-core); pictures in .artefacts/
+	$(BIN)/python -m pytest -rP tests/browser/test_desk.py
 
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
