@@ -17,7 +17,11 @@ TAKEN = """
 from decimal import Decimal
 from typing import assert_type
 
+from collections.abc import AsyncIterator, Iterator
+
+from producers import AsyncOrderClient, EnqueuedCommand, ReportStream
 from producers import Cancel, Close, OrderClient, Outcome, Positions, Report, Submit, Withdraw, __version__
+from producers.testing import InMemoryAsyncOrderClient, InMemoryOrderClient, InMemoryOrders
 
 close = Close(account="main", pair="P", qty="0.5", price=Decimal(1), trigger_price=3, trigger_event="MARK_PRICE")
 assert_type(close.qty, Decimal | None)
@@ -33,7 +37,26 @@ Positions(account="main", contract_id=101)
 def send(client: OrderClient) -> bool:
     report = client.wait(client.enqueue(close))
     assert_type(report, Report)
+    assert_type(client.as_completed(["1"]), Iterator[Report])
     return report.outcome is Outcome.ACCEPTED
+
+
+async def send_with_asyncio(client: AsyncOrderClient) -> None:
+    sent = await client.enqueue(close)
+    assert_type(sent, EnqueuedCommand)
+    assert_type(await client.wait(sent), Report)
+    assert_type(client.as_completed([sent]), AsyncIterator[Report])
+    assert_type(client.reports(sent), ReportStream)
+    async for report in client.reports():
+        assert_type(report, Report)
+
+
+async def test_service(orders: InMemoryOrders) -> None:
+    orders.answers(Close, outcome=["unknown", None], message="m")
+    orders.answers(send(orders.client) and "id" or "", outcome=None)
+    await send_with_asyncio(orders.async_client)
+    send(InMemoryOrderClient())
+    await send_with_asyncio(InMemoryAsyncOrderClient(orders))
 
 
 assert_type(__version__, str)
@@ -46,6 +69,8 @@ Close(account="main")
 Close(account="main", pair="P", amount="1")
 Withdraw(account="main", asset="ETH", qty=None, address="0x")
 Submit(account="main", pair="P", side="bid", qty="1")
+Submit(account="main", pair="P", side="buy", qty=1.5)
+Withdraw(account="main", asset="ETH", qty=0.1, address="0x")
 """
 
 
@@ -89,7 +114,7 @@ def test_a_service_that_uses_the_commands_passes_mypy_strict(tmp_path: Path) -> 
 def test_what_a_command_does_not_take_is_found_before_it_runs(tmp_path: Path) -> None:
     """A float has lost digits, and a misspelt argument would be refused."""
     said = checked(REFUSED, tmp_path)
-    assert [line for line in (4, 5, 6, 7, 8) if f"service.py:{line}: error" in said] == [4, 5, 6, 7, 8], said
+    assert [line for line in range(4, 11) if f"service.py:{line}: error" in said] == [*range(4, 11)], said
 
 
 def test_the_types_name_every_argument_of_a_command() -> None:
