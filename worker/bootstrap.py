@@ -41,7 +41,7 @@ from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
-from worker.celery_app.results import result_publisher, use_report_backends
+from worker.celery_app.results import SIGN_ATTRIBUTE, result_publisher, use_report_backends
 from worker.celery_app.seals import Seals, report_signer
 from worker.celery_app.sweeps import sweeps
 from worker.celery_app.task_events import EventDispatcher
@@ -66,6 +66,7 @@ from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
 from worker.venues.registry import REGISTRY, accounts_of, different_limits
+from worker.webhooks.senders import WebhookSenders
 
 if TYPE_CHECKING:
     from worker.reconciliation.reconciler import Reconciler
@@ -105,8 +106,11 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     refuse_to_start_if(withdrawals.problem_at_start)
     refuse_to_start_if(seals.problem_at_start)
     releases = _releases(app, settings)
+    connect_ledger, sign = partial(_connect_ledger, settings), getattr(app, SIGN_ATTRIBUTE)
+    webhooks = WebhookSenders(settings.webhooks, connect_ledger, instrumentation.webhook_attempted, sign)
     start: list[Callable[[], object]] = [partial(warn_about_accounts, settings), freeze_startup_objects]
-    run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
+    beside = periodic, releases, webhooks
+    run_with_worker([*start, *(each.start for each in beside)], *(each.stop for each in beside))
     instrumentation.connect_signals()
     if settings.alive_file:
         heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))
