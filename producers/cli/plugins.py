@@ -40,6 +40,7 @@ COMMANDS = {
     ),
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
+    "webhooks": ("List what waits for the webhooks; send a report again.", "worker", OPERATING, "webhooks"),
     "archive": ("Keep a copy of the journal elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
     "policy": ("Show, check and apply the withdrawal policy.", "worker", OPERATING, "policy"),
     "dead": ("List, show, resend and drop dead letters: messages that could not be read.", "worker", OPERATING, "dead"),

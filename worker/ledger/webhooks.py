@@ -156,6 +156,16 @@ def delivery_of(key: str, text: str) -> Delivery:
     return Delivery(key, item["id"], item["outcome"], since, attempt, item.get("said", ""), int(item.get("at", 0)))
 
 
+def every_webhook(client: redis.Redis) -> Mapping[str, WebhookState]:
+    """What each webhook has to send that any worker has ever served.
+
+    Raises:
+        LedgerUnavailable: the server does not answer.
+    """
+    found: Mapping[str, WebhookState] = guarded(lambda: states(client, names(client)))
+    return found
+
+
 def names(client: redis.Redis) -> list[str]:
     """The webhooks that any worker has ever served.
 
