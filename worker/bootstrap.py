@@ -41,7 +41,7 @@ from worker.celery_app.queues import SERVED
 from worker.celery_app.reconcile_task import register_reconcile
 from worker.celery_app.remote_control import RestrictedControl, restrict_worker
 from worker.celery_app.request import ignore_unsafe_options
-from worker.celery_app.results import SIGN_ATTRIBUTE, result_publisher, use_report_backends
+from worker.celery_app.results import result_publisher, use_report_backends
 from worker.celery_app.seals import Seals, report_signer
 from worker.celery_app.sweeps import sweeps
 from worker.celery_app.task_events import EventDispatcher
@@ -105,11 +105,9 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation, seals)
     refuse_to_start_if(withdrawals.problem_at_start)
     refuse_to_start_if(seals.problem_at_start)
-    releases = _releases(app, settings)
-    connect_ledger, sign = partial(_connect_ledger, settings), getattr(app, SIGN_ATTRIBUTE)
-    webhooks = WebhookSenders(settings.webhooks, connect_ledger, instrumentation.webhook_attempted, sign)
+    connect, count, sign = partial(_connect_ledger, settings), instrumentation.webhook_attempted, app.sign_report
+    beside = periodic, _releases(app, settings), WebhookSenders(settings.webhooks, connect, count, sign)
     start: list[Callable[[], object]] = [partial(warn_about_accounts, settings), freeze_startup_objects]
-    beside = periodic, releases, webhooks
     run_with_worker([*start, *(each.start for each in beside)], *(each.stop for each in beside))
     instrumentation.connect_signals()
     if settings.alive_file:
