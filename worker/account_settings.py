@@ -1,15 +1,13 @@
 """``ORDERS_ACCOUNTS__<ALIAS>__…``: an account at a venue, how fast it may be used, and how much it may hold."""
 
-import ipaddress
 from dataclasses import fields
 from typing import Any
-from urllib.parse import urlsplit
 
-import requests
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from producers.settings import QuotedTextModel
+from worker.http_urls import url_problem
 from worker.rate_limits import RateLimit, parse_rate_limits
 from worker.venues.accounts import Credentials
 from worker.venues.registry import REGISTRY, AccountNeeds, problem_of_name
@@ -129,28 +127,7 @@ class AccountSettings(QuotedTextModel):
 
     @model_validator(mode="after")
     def _safe_url(self) -> "AccountSettings":
-        if self.base_url:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or not _is_requestable(self.base_url):
-                raise ValueError("base_url must be an http(s) URL")
-            if parts.username or parts.query or parts.fragment:
-                raise ValueError("base_url must hold no user, query or fragment")
-            if parts.scheme == "http" and not self.allow_http and not _is_loopback(parts.hostname):
-                raise ValueError("base_url is plain http to a host that is not this machine; set allow_http to mean it")
+        problem = url_problem(self.base_url, allow_http=self.allow_http) if self.base_url else ""
+        if problem:
+            raise ValueError(f"base_url {problem}")
         return self
-
-
-def _is_requestable(url: str) -> bool:
-    """Whether a request can be built for the URL: an invalid host or port is found only there."""
-    try:
-        requests.Request("GET", url).prepare()
-    except (requests.RequestException, ValueError):
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -66,6 +66,7 @@ from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
 from worker.venues.registry import REGISTRY, accounts_of, different_limits
+from worker.webhooks.senders import WebhookSenders
 
 if TYPE_CHECKING:
     from worker.reconciliation.reconciler import Reconciler
@@ -104,9 +105,10 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation, seals)
     refuse_to_start_if(withdrawals.problem_at_start)
     refuse_to_start_if(seals.problem_at_start)
-    releases = _releases(app, settings)
+    connect, count, sign = partial(_connect_ledger, settings), instrumentation.webhook_attempted, app.sign_report
+    beside = periodic, _releases(app, settings), WebhookSenders(settings.webhooks, connect, count, sign)
     start: list[Callable[[], object]] = [partial(warn_about_accounts, settings), freeze_startup_objects]
-    run_with_worker([*start, periodic.start, releases.start], periodic.stop, releases.stop)
+    run_with_worker([*start, *(each.start for each in beside)], *(each.stop for each in beside))
     instrumentation.connect_signals()
     if settings.alive_file:
         heartbeat_file.touch_on_heartbeat(Path(settings.alive_file))

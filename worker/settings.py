@@ -7,9 +7,9 @@ import json
 import os
 import re
 from collections.abc import Collection
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import ConfigDict, Field, create_model, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, create_model, field_validator
 
 from producers.arguments import ALIAS
 from producers.commands import COMMANDS
@@ -21,6 +21,9 @@ from worker.auth_settings import AuthSettings, DeskSettings, PolicySettings
 from worker.refusal_patterns import compile_refusals
 from worker.venues.ccxt.exchanges import IDS
 from worker.venues.listed_answers import group_of
+from worker.webhook_settings import WebhookSettings
+
+_G = TypeVar("_G", AccountSettings, WebhookSettings)
 
 REMOTE_CONTROLS = ("add_consumer", "apply", "cancel_consumer", "pool_grow", "pool_shrink", "shutdown")
 """What ``ORDERS_REMOTE_CONTROL`` may allow, see ``worker/celery_app/remote_control.py``."""
@@ -175,6 +178,7 @@ class WorkerSettings(QueueSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     report_key_file: str = ""
     """The private key with which reports are signed; without one they are not."""
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
@@ -204,13 +208,14 @@ class WorkerSettings(QueueSettings):
     alive_file: str = ""
     """A file that is touched with every heartbeat sent to the broker; see ``worker/celery_app/heartbeat_file.py``."""
 
-    @field_validator("accounts", mode="after")
+    @field_validator("accounts", "webhooks", mode="after")
     @classmethod
-    def _lower_aliases(cls, accounts: dict[str, AccountSettings]) -> dict[str, AccountSettings]:
-        invalid = [printable(alias, 64) for alias in accounts if not re.fullmatch(ALIAS, alias)]
+    def _lower_names(cls, named: dict[str, _G], info: ValidationInfo) -> dict[str, _G]:
+        invalid = [printable(name, 64) for name in named if not re.fullmatch(ALIAS, name)]
         if invalid:
-            raise ValueError(f"{', '.join(invalid)} can't be an alias: 1 to 64 letters, digits, - and _")
-        return {alias.lower(): account for alias, account in accounts.items()}
+            what = "an alias" if info.field_name == "accounts" else "the name of a webhook"
+            raise ValueError(f"{', '.join(invalid)} can't be {what}: 1 to 64 letters, digits, - and _")
+        return {name.lower(): group for name, group in named.items()}
 
     @property
     def hidden_arguments(self) -> frozenset[str]:

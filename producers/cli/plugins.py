@@ -54,6 +54,7 @@ COMMANDS = {
     "resume": ("End a halt, so that workers send again.", "worker", OPERATING, "halts"),
     "list": ("List commands, the last one first.", "worker", OPERATING, "listing"),
     "journal": ("Show the ledger's journal, of one command or of all.", "worker", OPERATING, "halts"),
+    "webhooks": ("List what waits for the webhooks; send a report again.", "worker", OPERATING, "webhooks"),
     "archive": ("Follow the journal into files elsewhere, and tell of tampering.", "worker", RUNNING, "archive"),
     "policy": ("The withdrawal policy: show, check and apply it.", "worker", OPERATING, "policy"),
     "dead": ("List, show, resend and drop messages that could not be read.", "worker", OPERATING, "dead"),

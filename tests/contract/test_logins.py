@@ -19,6 +19,7 @@ from worker.ledger.base import Begun, Following
 from worker.ledger.beside import StoredResults
 from worker.ledger.connection import connect
 from worker.ledger.redis import RedisLedger
+from worker.ledger.webhooks import Delivery, WebhookQueue, names
 from worker.operations.doctor import servers
 from worker.operations.doctor.findings import Level
 from worker.operations.doctor.ledger import check_last_step
@@ -63,7 +64,30 @@ def test_a_workers_login_may_end_a_command_in_one_step(compose: ComposeServer, l
         assert (said.level, said.message.partition(":")[0]) == (Level.OK, "one step")
 
 
+@pytest.mark.parametrize("login", ["worker", "withdraw", "operator"])
+def test_workers_and_operators_may_serve_webhooks(compose: ComposeServer, login: str) -> None:
+    with connect(WorkerSettings(redis_url=compose.urls[login]).ledger_url) as client:
+        queue = WebhookQueue(client, f"books-{login}")
+        compose.refusals()
+        queue.take(("accepted",), 1000)
+        queue.resend(Delivery("1-0", "a", "accepted", 1, 0), who="ann", why="it is up")
+        taken = queue.take(("accepted",), 0).delivery
+        assert taken is not None
+        assert queue.report("a") is None
+        assert queue.again(taken, 0, "HTTP 500")
+        again = queue.take(("accepted",), 0).delivery
+        assert again is not None
+        assert queue.give_up(again, "HTTP 500")
+        assert [each.key for each in queue.all_dead()] == ["1-0"]
+        assert (queue.state().dead, queue.waiting(9), len(queue.dead(9))) == (1, [], 1)
+        assert queue.name in names(client)
+        queue.done(again)
+        assert compose.refusals() == []
+
+
 NO_SENDERS = """
+    HGETALL orders:webhooks|HSET orders:webhooks books 0-0|ZADD orders:webhook:books:due 1 a
+    HSET orders:webhook:books:items a b|HGETALL orders:webhook:books:items
     LRANGE orders.close 0 -1|LINDEX orders.close 0|RPOP orders.close|LPOP orders.close|BRPOP orders.close 0
     LSET orders.close 0 x|LTRIM orders.close 0 0|LREM orders.close 1 x|LINSERT orders.close BEFORE a b
     RPUSH orders.close x|LMOVE orders.close orders.cancel LEFT LEFT|RPOPLPUSH orders.close orders.cancel

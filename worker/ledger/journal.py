@@ -19,9 +19,9 @@ BEGUN_PAGE_SIZE = 1000
 """How many entries one call reads in a search for sends."""
 CACHED_MS = 3_600_000
 """For how long before the start of its last search :class:`BegunSends` keeps what it has read."""
-NO_SENDS = frozenset({"cool_down", "pacing_repaired", "dead_resend", "dead_drop"})
+NO_SENDS = frozenset({"cool_down", "pacing_repaired", "webhook_failed", "webhook_resent", "dead_resend", "dead_drop"})
 """Events by which no command begins: about an account, where the id is of whoever caused them, also of queries, which
-have no record; and about dead letters."""
+have no record; about dead letters; and about a report that was sent on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from worker.ledger.base import LedgerUnavailable
 from worker.ledger.cool_downs import CoolDowns
 from worker.ledger.halts import halt_of
 from worker.ledger.keys import DUE_KEYS, HALTS_KEY, HELD_KEY, RECORD_KEY, UNKNOWN_KEY
+from worker.ledger.webhooks import WebhookState, names, states
 
 MAX_UNKNOWNS_BY_ACCOUNT = 10_000
 """How many open unknowns are counted by account; the rest are counted as ``other``."""
@@ -43,6 +44,8 @@ class LedgerState:
     cool_downs: Mapping[str, float] | None
     """Bucket or host of each cool-down to the seconds that are left of it, 0 for one that is over and awaits its probe;
     None when they can't be read."""
+    webhooks: Mapping[str, WebhookState]
+    """What each webhook has to send."""
 
 
 @dataclass(slots=True)
@@ -74,7 +77,8 @@ class LedgerProbe:
             counts[OTHER] = counts.get(OTHER, 0) + total - len(rows)
         halted_since = {_scope(name): halt_of(text).at / 1000 for name, text in halts.items()}
         not_begun = max(0, sum(intents[::2]) - sum(intents[1::2]))
-        return LedgerState(server, counts, since, halted_since, not_begun, *self._held(), self._cool_downs())
+        webhooks = states(self.client, names(self.client))
+        return LedgerState(server, counts, since, halted_since, not_begun, *self._held(), self._cool_downs(), webhooks)
 
     def _cool_downs(self) -> dict[str, float] | None:
         try:

@@ -5,141 +5,113 @@ command id, pair or address. Names and units follow Prometheus' conventions: sec
 times as UNIX seconds.
 """
 
-from dataclasses import dataclass
-
-FAST = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Buckets in seconds, for what takes milliseconds when all is well and is bounded by a timeout."""
-SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 300.0)
-"""Buckets in seconds, for waiting at a venue or in a queue. 15 is how long Everstrike accepts a signed order
-(``docs/venues.md``), 7.5 half of that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric."""
-
-    name: str
-    kind: str
-    """``counter``, ``histogram`` or ``gauge``."""
-    labels: tuple[str, ...]
-    help: str
-    buckets: tuple[float, ...] = ()
-    """Upper bounds of a histogram's buckets, in seconds."""
-
-
-def _counter(name: str, labels: str, text: str) -> Metric:
-    return Metric(name, "counter", tuple(labels.split()), text)
-
-
-def _gauge(name: str, labels: str, text: str) -> Metric:
-    return Metric(name, "gauge", tuple(labels.split()), text)
-
-
-def _histogram(name: str, labels: str, text: str, buckets: tuple[float, ...]) -> Metric:
-    return Metric(name, "histogram", tuple(labels.split()), text, buckets)
-
+from worker.observability.metric import FAST, SLOW, counter, gauge, histogram
 
 # -- commands, counted where they are executed ---------------------------------------------------------------------
 
-COMMANDS = _counter(
+COMMANDS = counter(
     "orders_commands_total",
     "command account venue outcome reason",
     "Commands that ended here, by outcome and reason. A stored report that is sent again is not counted.",
 )
-ATTEMPTS = _counter(
+ATTEMPTS = counter(
     "orders_attempts_total",
     "command account venue proof decision",
     "Attempts, by what they proved and what followed from that. An attempt that sent nothing counts.",
 )
-ANSWERS = _counter(
+ANSWERS = counter(
     "orders_answers_total",
     "command venue status",
     "Attempts by the HTTP status of the answer; lost: sent without an answer; unsent: nothing was sent.",
 )
-LOOKS = _counter(
+LOOKS = counter(
     "orders_looks_total", "command account venue sight", "Looks for commands in doubt, by what they showed."
 )
-RETRIES = _counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
-PARKINGS = _counter(
+RETRIES = counter("orders_retries_total", "command account venue", "Waits before one more attempt.")
+PARKINGS = counter(
     "orders_parkings_total",
     "command account waits_for",
     "Commands that gave their thread and their message back, because they had to wait.",
 )
-THROTTLED = _counter(
+THROTTLED = counter(
     "orders_throttled_total",
     "command account brake",
     "Attempts that could not begin yet, by what stopped them: a rate limit, a cool-down, or the probe after one.",
 )
-COOL_DOWNS = _counter(
+COOL_DOWNS = counter(
     "orders_cool_downs_total",
     "account venue",
     "Responses of a venue that asked for no further requests: 429, 418, Retry-After, a listed overload.",
 )
-REPLAYS = _counter("orders_replays_total", "command account", "Ids sent again and answered with their stored report.")
-IDS_REUSED = _counter(
+REPLAYS = counter("orders_replays_total", "command account", "Ids sent again and answered with their stored report.")
+IDS_REUSED = counter(
     "orders_ids_reused_total", "command account", "Ids sent again with other arguments, and refused for that."
 )
-REDELIVERED = _counter(
+REDELIVERED = counter(
     "orders_redelivered_total",
     "command",
     "Messages that the broker delivered again, because a worker died or lost its connection.",
 )
-TAKEN_OVER = _counter(
+TAKEN_OVER = counter(
     "orders_taken_over_total", "command account", "Commands continued by this worker after the death of another."
 )
-ORPHANED = _counter(
+ORPHANED = counter(
     "orders_orphaned_total",
     "command account outcome",
     "Commands of dead workers for which this worker declared the outcome.",
 )
-REPUBLISHED = _counter(
+REPUBLISHED = counter(
     "orders_republished_total",
     "command",
     "Commands lost on their way to the queue or in it, and published again from their intents.",
 )
-BADLY_SEALED = _counter(
+BADLY_SEALED = counter(
     "orders_seal_problems_total",
     "command problem mode",
     "Commands without a valid seal: executed (mode warn), or refused and kept as dead letters (require).",
 )
-FAULTS = _counter(
-    "orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command."
-)
-POLICY_RULINGS = _counter(
+FAULTS = counter("orders_worker_faults_total", "command", "Bugs of the worker that showed while it executed a command.")
+POLICY_RULINGS = counter(
     "orders_policy_rulings_total",
     "account ruling",
     "Withdrawals that the withdrawal policy denied, and those of which it only warned that it would deny or hold them.",
 )
-LEDGER_FAILURES = _counter(
+LEDGER_FAILURES = counter(
     "orders_ledger_failures_total", "move", "Calls of the ledger that it did not answer, or refused."
 )
-TAKE_FALLBACK = _counter(
+TAKE_FALLBACK = counter(
     "orders_take_fallback_total",
     "",
     "Messages that a worker found by its regular take, without a notification of the broker. Should stay 0.",
 )
 
+WEBHOOK_ATTEMPTS = counter(
+    "orders_webhook_attempts_total",
+    "webhook result",
+    "Attempts to send a report: delivered, failed (another follows), gave_up, superseded (a later one is sent).",
+)
+
 # -- times -----------------------------------------------------------------------------------------------------------
 
-QUEUE_WAIT = _histogram(
+QUEUE_WAIT = histogram(
     "orders_queue_wait_seconds",
     "command",
     "From enqueueing, by the sender's clock, to the begin of the first attempt; not of commands taken over.",
     SLOW,
 )
-SIGNATURE_AGE = _histogram(
+SIGNATURE_AGE = histogram(
     "orders_signature_age_seconds", "venue", "From reading the clock for a signature to the request's first byte.", FAST
 )
-VENUE_LATENCY = _histogram(
+VENUE_LATENCY = histogram(
     "orders_venue_latency_seconds",
     "command venue",
     "From a request's first byte to its whole answer, or to giving up on it.",
     SLOW,
 )
-REPORT_TIME = _histogram(
+REPORT_TIME = histogram(
     "orders_report_seconds", "command outcome", "From enqueueing, by the sender's clock, to the report.", SLOW
 )
-LEDGER_TIME = _histogram(
+LEDGER_TIME = histogram(
     "orders_ledger_round_trip_seconds",
     "move",
     "One call of the ledger; a withdrawal's begin, which waits for the disk, is begin_on_disk.",
@@ -148,30 +120,30 @@ LEDGER_TIME = _histogram(
 
 # -- this worker -----------------------------------------------------------------------------------------------------
 
-BUILD = _gauge(
+BUILD = gauge(
     "orders_build_info",
     "version python celery kombu redis",
     "Always 1; the labels are the versions of this worker and of its libraries.",
 )
-READY = _gauge("orders_worker_ready", "", "1 while this worker is connected to its broker and takes commands, else 0.")
-CONSUMES = _gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
-BUSY = _gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
-SLOTS = _gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
-ACCOUNT_BUSY = _gauge("orders_worker_account_busy", "account", "Commands of an account that this worker has taken.")
-POLICY_FILE_USABLE = _gauge(
+READY = gauge("orders_worker_ready", "", "1 while this worker is connected to its broker and takes commands, else 0.")
+CONSUMES = gauge("orders_worker_consumes", "queue", "1 for each queue that this worker consumes; absent for others.")
+BUSY = gauge("orders_worker_busy", "", "Commands that this worker has taken and not ended.")
+SLOTS = gauge("orders_worker_slots", "", "How many commands this worker executes at once.")
+ACCOUNT_BUSY = gauge("orders_worker_account_busy", "account", "Commands of an account that this worker has taken.")
+POLICY_FILE_USABLE = gauge(
     "orders_policy_file_usable",
     "",
     "1 when this worker's withdrawal policy file is valid, else 0: then its last valid content counts.",
 )
-POLICY_FILE_APPLIED = _gauge(
+POLICY_FILE_APPLIED = gauge(
     "orders_policy_file_applied", "", "1 when this worker's withdrawal policy file is the applied policy, else 0."
 )
-VENUE_OFFSET = _gauge(
+VENUE_OFFSET = gauge(
     "orders_venue_clock_offset_seconds",
     "account venue",
     "This machine's clock minus the venue's; above 0 it is ahead. From the Date header of answers: true to 1 s.",
 )
-KEYS_FILE_USABLE = _gauge(
+KEYS_FILE_USABLE = gauge(
     "orders_keys_file_usable",
     "",
     "1 when this worker's file of public keys is valid, else 0: then its last valid content counts.",
@@ -179,52 +151,62 @@ KEYS_FILE_USABLE = _gauge(
 
 # -- state that all workers share, which each of them reads from the servers at a scrape ---------------------------
 
-UNKNOWN = _gauge("orders_unknown_open", "account", "Commands that are unknown and not settled.")
-UNKNOWN_SINCE = _gauge(
+UNKNOWN = gauge("orders_unknown_open", "account", "Commands that are unknown and not settled.")
+UNKNOWN_SINCE = gauge(
     "orders_unknown_oldest_timestamp_seconds", "account", "Since when the oldest open unknown is unknown."
 )
-HALTED = _gauge(
+HALTED = gauge(
     "orders_halted",
     "account command",
     "1 for each halt in force; * is any account, and every command but cancels and closes.",
 )
-HALTED_SINCE = _gauge("orders_halted_timestamp_seconds", "account command", "Since when the halt is in force.")
-HELD = _gauge("orders_held", "", "Commands that are held until persons have approved them.")
-HELD_SINCE = _gauge(
+HALTED_SINCE = gauge("orders_halted_timestamp_seconds", "account command", "Since when the halt is in force.")
+HELD = gauge("orders_held", "", "Commands that are held until persons have approved them.")
+HELD_SINCE = gauge(
     "orders_held_oldest_timestamp_seconds", "", "Since when the oldest of them is held, of those that end first."
 )
-INTENTS = _gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
-QUEUED = _gauge("orders_queue_messages", "queue", "Messages that wait in a queue, those of its waiting lists included.")
-QUEUED_SINCE = _gauge(
+INTENTS = gauge("orders_intents_open", "", "Commands written down by senders that have not begun.")
+QUEUED = gauge("orders_queue_messages", "queue", "Messages that wait in a queue, those of its waiting lists included.")
+QUEUED_SINCE = gauge(
     "orders_queue_oldest_timestamp_seconds", "queue", "When the oldest message of a queue was enqueued, if it says so."
 )
-PARKED = _gauge(
+PARKED = gauge(
     "orders_parked_messages", "queue waits_for", "Commands that wait at the server until they are due, by what for."
 )
-PARKED_OVERDUE = _gauge(
+PARKED_OVERDUE = gauge(
     "orders_parked_overdue_seconds",
     "queue",
     "How long the parked command that is due for longest has not been taken; 0 when none is overdue.",
 )
-LANES = _gauge("orders_lanes_held", "", "Lanes of which a command is out, so that those behind it wait.")
-COOL_DOWN = _gauge(
+LANES = gauge("orders_lanes_held", "", "Lanes of which a command is out, so that those behind it wait.")
+COOL_DOWN = gauge(
     "orders_cool_down_seconds", "account", "Until the account's cool-down ends, or its host's; 0 when there is none."
 )
-DEAD = _gauge(
+DEAD = gauge(
     "orders_queue_dead_messages",
     "queue",
     "Messages kept on the list of dead letters, because no worker could execute them.",
 )
-UNACKED = _gauge("orders_unacked_messages", "", "Messages taken by any worker and not acknowledged.")
-SERVER_UP = _gauge("orders_server_up", "server", "1 when the server answers, else 0.")
-SERVER_WRITES = _gauge(
+UNACKED = gauge("orders_unacked_messages", "", "Messages taken by any worker and not acknowledged.")
+SERVER_UP = gauge("orders_server_up", "server", "1 when the server answers, else 0.")
+SERVER_WRITES = gauge(
     "orders_server_writable", "server", "1 when it is a primary whose last write to its append-only file went well."
 )
-MEMORY_USED = _gauge("orders_server_memory_used_bytes", "server", "Memory that the server uses.")
-MEMORY_MAX = _gauge(
-    "orders_server_memory_max_bytes", "server", "Its maxmemory; the machine's memory where none is set."
+WEBHOOK_WAITING = gauge("orders_webhook_waiting", "webhook", "Reports that a webhook has not got yet.")
+WEBHOOK_OLDEST = gauge(
+    "orders_webhook_oldest_timestamp_seconds",
+    "webhook",
+    "When the oldest command ended whose report waits; absent for none.",
 )
-SERVER_OFFSET = _gauge(
+WEBHOOK_DEAD = gauge("orders_webhook_dead", "webhook", "Reports that were given up, and can be sent again by hand.")
+WEBHOOK_MISSED = gauge(
+    "orders_webhook_missed_entries",
+    "webhook",
+    "Entries of the journal that were trimmed before they were read. Should be 0.",
+)
+MEMORY_USED = gauge("orders_server_memory_used_bytes", "server", "Memory that the server uses.")
+MEMORY_MAX = gauge("orders_server_memory_max_bytes", "server", "Its maxmemory; the machine's memory where none is set.")
+SERVER_OFFSET = gauge(
     "orders_server_clock_offset_seconds",
     "server",
     "This machine's clock minus the server's, by TIME at the middle of its round trip; above 0 it is ahead.",
@@ -250,6 +232,7 @@ EVENTS = (
     POLICY_RULINGS,
     LEDGER_FAILURES,
     TAKE_FALLBACK,
+    WEBHOOK_ATTEMPTS,
     QUEUE_WAIT,
     SIGNATURE_AGE,
     VENUE_LATENCY,
@@ -283,6 +266,10 @@ STATE = (
     COOL_DOWN,
     DEAD,
     UNACKED,
+    WEBHOOK_WAITING,
+    WEBHOOK_OLDEST,
+    WEBHOOK_DEAD,
+    WEBHOOK_MISSED,
     SERVER_UP,
     SERVER_WRITES,
     MEMORY_USED,
@@ -292,8 +279,8 @@ STATE = (
 """Metrics that are read at each scrape."""
 
 ARCHIVE = (
-    _gauge("orders_archive_follows", "", "Whether the archive reads the journal and writes it to its disk."),
-    _counter("orders_archive_tampered_total", "", "Signs of tampering with the journal that the archive saw."),
-    _gauge("orders_archive_checkpoint_timestamp_seconds", "", "When the last checkpoint was on disk; 0 for never."),
+    gauge("orders_archive_follows", "", "Whether the archive reads the journal and writes it to its disk."),
+    counter("orders_archive_tampered_total", "", "Signs of tampering with the journal that the archive saw."),
+    gauge("orders_archive_checkpoint_timestamp_seconds", "", "When the last checkpoint was on disk; 0 for never."),
 )
 """Metrics of `orders archive`."""

@@ -21,6 +21,7 @@ from worker.execution.parking import WaitsFor
 from worker.execution.policy.withdrawals import PolicyState
 from worker.ledger.stats import OTHER, LedgerState
 from worker.observability import catalogue
+from worker.observability.metric import Metric as OneMetric
 
 T = TypeVar("T")
 
@@ -140,6 +141,12 @@ class StateCollector(Collector):
         gauges.set(catalogue.INTENTS, state.intents)
         for account, seconds in self._cool_downs(state.cool_downs).items():
             gauges.set(catalogue.COOL_DOWN, seconds, account)
+        for webhook, found in state.webhooks.items():
+            gauges.set(catalogue.WEBHOOK_WAITING, found.waiting, webhook)
+            gauges.set(catalogue.WEBHOOK_DEAD, found.dead, webhook)
+            gauges.set(catalogue.WEBHOOK_MISSED, found.missed, webhook)
+            if found.oldest:
+                gauges.set(catalogue.WEBHOOK_OLDEST, found.oldest / 1000, webhook)
 
     def _cool_downs(self, running: Mapping[str, float] | None) -> dict[str, float]:
         """For how many seconds each account cools down; :data:`OTHER` for those that are not configured here."""
@@ -183,7 +190,7 @@ class _Gauges:
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
-    def set(self, metric: catalogue.Metric, value: float, *labels: str) -> None:
+    def set(self, metric: OneMetric, value: float, *labels: str) -> None:
         if metric.name not in self._made:
             self._made[metric.name] = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
         self._made[metric.name].add_metric(labels, value)

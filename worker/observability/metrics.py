@@ -17,13 +17,15 @@ from producers.commands import COMMANDS
 from worker.execution.events import AttemptEvent, CommandRef, EndEvent, LookEvent, Observer
 from worker.execution.policy.producer_auth import PROBLEMS
 from worker.observability import catalogue
-from worker.observability.catalogue import Metric
+from worker.observability.metric import Metric
 
 if TYPE_CHECKING:
     from worker.venues.base import Venue
 
 OTHER = "other"
 """The label of an alias that is not configured here, because a sender can invent any number of aliases."""
+WEBHOOK_RESULTS = ("delivered", "failed", "gave_up", "superseded")
+"""What becomes of an attempt to send a report."""
 KEY_REFUSED_STATUSES = ("401", "403")
 """HTTP statuses by which a venue refuses a key."""
 RULINGS = ("denied", "warned")
@@ -71,9 +73,10 @@ class Metrics(Observer):
         accounts: Iterable[str],
         venues: Iterable["Venue"] = (),
         seals: Mapping[str, str] = MappingProxyType({}),
+        webhooks: Iterable[str] = (),
     ) -> None:
         """``accounts`` are the aliases that may be labels, ``venues`` the venues of these accounts. ``seals`` is by
-        command what is done with one without a valid seal."""
+        command what is done with one without a valid seal; ``webhooks`` are the names of those that are served."""
         self._accounts = frozenset(accounts)
         metrics = {metric.name: LabelledMetric(metric, registry) for metric in catalogue.EVENTS}
         self._child_of = {name: metric.child for name, metric in metrics.items()}
@@ -87,6 +90,8 @@ class Metrics(Observer):
         self._ledger_time = metrics[catalogue.LEDGER_TIME.name].child
         self._next_clock: dict[str, float] = {}
         self._start_at_zero(venues)
+        for webhook, result in product(webhooks, WEBHOOK_RESULTS):
+            self._child_of[catalogue.WEBHOOK_ATTEMPTS.name](webhook, result)
         for command, mode in seals.items():
             for problem in PROBLEMS if mode != "off" else ():
                 self._child_of[catalogue.BADLY_SEALED.name](command, problem, mode)
@@ -193,6 +198,10 @@ class Metrics(Observer):
     def take_fallback(self) -> None:
         """Count a message that was found without a notification of the broker."""
         self._count(catalogue.TAKE_FALLBACK)
+
+    def webhook_attempted(self, webhook: str, result: str) -> None:
+        """Count an attempt to send a report."""
+        self._count(catalogue.WEBHOOK_ATTEMPTS, webhook, result)
 
     # -- the ledger --------------------------------------------------------------------------------------------------
 

@@ -88,6 +88,12 @@ class Instrumentation:
                 self._observer = Observers(*parts)
             return self._observer
 
+    def webhook_attempted(self, webhook: str, result: str) -> None:
+        """Count an attempt to send a report to a webhook."""
+        _ = self.observer  # creates the metrics on first use
+        if self._metrics is not None:
+            self._metrics.webhook_attempted(webhook, result)
+
     def time_ledger(self, ledger: Ledger) -> Ledger:
         """The ledger, or with metrics a ledger that times its calls."""
         _ = self.observer  # creates the metrics on first use
@@ -112,7 +118,7 @@ class Instrumentation:
         own, served = endpoint.registries()
         settings = self._settings
         venues = {VENUES[account.venue] for account in settings.accounts.values()}
-        self._metrics = Metrics(own, settings.accounts, venues, settings.auth.modes)
+        self._metrics = Metrics(own, settings.accounts, venues, settings.auth.modes, settings.webhooks)
         return self._metrics, served
 
     # -- with the worker ---------------------------------------------------------------------------------------------

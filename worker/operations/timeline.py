@@ -241,6 +241,13 @@ def _dead_letter(story: _Story) -> str:
     return f"A dead letter of {queue} with this id was to be {done}, by the word of {who}: {story.field('why')}"
 
 
+def _webhook(story: _Story) -> str:
+    name = story.field("webhook", MAX_NAME)
+    if story.entry.fields.get("event") == "webhook_failed":
+        return f"Its report was not delivered to the webhook {name}, and was given up: {story.field('why')}"
+    return f"Its report was to be sent to the webhook {name} again: {story.field('why')}"
+
+
 def _other(story: _Story) -> str:
     known = {"event", "id", "token", "outcome", "seq", "sha", "sig", "kid", "signed_at", "command", "account"}
     more = ", ".join(f"{name}={value}" for name, value in story.entry.fields.items() if value and name not in known)
@@ -269,4 +276,5 @@ _SENTENCES: Mapping[str, Callable[[_Story], str]] = {
     **dict.fromkeys(("unsealed", "badly_sealed"), _badly_sealed),
     "cool_down": _cool_down,
     **dict.fromkeys(("dead_resend", "dead_drop"), _dead_letter),
+    **dict.fromkeys(("webhook_failed", "webhook_resent"), _webhook),
 }

@@ -32,6 +32,8 @@ MISSPELT = {"ORDERS_RETRY__ATEMPTS", "ORDERS_ACCOUNT__MAIN__VENUE"}
 LANGUAGES = {"python", "js", "go", "sh", "console", "json", "toml", "yaml", "mermaid", "text"}
 """What a block of code may be in. ``text`` is for what nothing can check."""
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUN_ELSEWHERE = re.compile("webhook-signature|celery-node|celery-ts")
+"""In the examples that tests/integration runs: receivers of webhooks, and clients of npm."""
 RUN_SECONDS = 60.0
 """Ten times what the slowest example takes on an idle machine."""
 
@@ -41,13 +43,13 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def each_block(*languages: str) -> pytest.MarkDecorator:
-    """Run a test once for each block of code in one of these languages."""
+def each_block(*languages: str, without: re.Pattern[str] | None = None) -> pytest.MarkDecorator:
+    """Run a test once for each block of code in one of these languages, of those ``without`` such a text."""
     found = [
         pytest.param(block, id=f"{name}-{number}")
         for name in NAMES
         for number, (language, block) in enumerate(BLOCK.findall(text(name)))
-        if language in languages
+        if language in languages and not (without and without.search(block))
     ]
     return pytest.mark.parametrize("block", found)
 
@@ -123,6 +125,7 @@ def test_named_settings_exist(name: str) -> None:
     }
     for setting in set(re.findall(r"ORDERS_[A-Z][A-Z_]*[A-Z]", text(name))):
         of_account = re.sub(r"^(ORDERS_ACCOUNTS__)[A-Z]+(__)", r"\1<ALIAS>\2", setting)
+        of_account = re.sub(r"^(ORDERS_WEBHOOKS__)[A-Z]+(__)", r"\1<NAME>\2", of_account)
         assert of_account in known | tested or any(k.startswith(f"{setting}_") for k in known), f"{name}: {setting}"
 
 
@@ -198,7 +201,7 @@ def demo() -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.integration
-@each_block("python", "js")
+@each_block("python", "js", without=RUN_ELSEWHERE)
 def test_a_sender_runs(
     block: str, demo: dict[str, str], tmp_path: Path, require_service: Callable[[str, object], None]
 ) -> None:

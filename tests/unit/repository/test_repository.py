@@ -26,6 +26,7 @@ from tests.support.ci_scripts import ci_script
 from worker.account_settings import AccountSettings
 from worker.observability import catalogue
 from worker.settings import VenueSettings, VenuesSettings, WorkerSettings, load
+from worker.webhook_settings import WebhookSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -46,6 +47,8 @@ def models_settings(model: type[BaseModel] = WorkerSettings, prefix: str = "ORDE
         inner = next((a for a in (field.annotation, *get_args(field.annotation)) if is_model(a)), None)
         if inner is AccountSettings:
             yield from models_settings(inner, f"{prefix}{name.upper()}__<ALIAS>__")
+        elif inner is WebhookSettings:
+            yield from models_settings(inner, f"{prefix}{name.upper()}__<NAME>__")
         elif inner is VenuesSettings:
             yield from models_settings(VenueSettings, f"{prefix}{name.upper()}__<VENUE>__")
         elif inner:

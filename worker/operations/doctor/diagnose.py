@@ -19,6 +19,7 @@ from worker.operations.doctor.seals import check_seals
 from worker.operations.doctor.settings import check_settings
 from worker.operations.doctor.venues import venue_checks
 from worker.operations.doctor.waiting import check_cool_downs, check_parked, check_rate_limits
+from worker.operations.doctor.webhooks import check_webhook_queues, webhook_checks
 from worker.settings import LedgerSettings, WorkerSettings, load
 
 VENUES_SECONDS = 20.0
@@ -67,6 +68,7 @@ def _venue_checks(settings: WorkerSettings, *, wanted: bool) -> list[Check]:
         *venue_checks(settings),
         *key_checks(settings, wanted=wanted),
         *exchange_checks(settings, wanted=wanted),
+        *webhook_checks(settings),
     ]
 
 
@@ -103,6 +105,8 @@ def _role_checks(reachable: dict[str, doctor_servers.Server], settings: WorkerSe
         checks.append(Check("ledger", "ledger", lambda: check_ledger(ledger, own)))
         checks.append(Check("ledger", "cool-downs", lambda: check_cool_downs(ledger, settings)))
         checks.append(Check("ledger", "replicas", lambda: check_replicas(ledger, own)))
+        if settings and settings.webhooks:
+            checks.append(Check("webhooks", "queues", lambda: check_webhook_queues(settings)))
         if settings and settings.accounts:
             checks.append(Check("ledger", "a command's end", lambda: check_last_step(settings)))
     return checks

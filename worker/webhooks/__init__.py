@@ -1,0 +1,1 @@
+"""Sending reports to services that can't hold a connection."""
