@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.node import ROOT
 from tests.support.servers import free_port
@@ -25,13 +26,16 @@ PORTS = {
     "orders simulator --with-server": f"orders simulator --with-server --port {SIMULATOR} --server-port {SERVER}",
     "orders init --simulator": f"orders init --simulator --simulator-url http://127.0.0.1:{SIMULATOR} "
     f"--redis-url redis://127.0.0.1:{SERVER}",
+    "orders desk": "orders desk --port 0",
     "http://127.0.0.1:9100": f"http://127.0.0.1:{SIMULATOR}",
 }
 """What of the page is typed in another way, because a test may not take ports that others have."""
 NOT_TYPED = ("make demo", ". .venv-demo/bin/activate", "orders init everstrike")
 """They set up an environment, which the tests have, or ask for a key."""
-STAY = ("orders simulator", "orders worker")
+STAY = ("orders simulator", "orders worker", "orders desk")
 """What runs until Ctrl-C."""
+READY = {"orders simulator": "Ctrl-C stops it", "orders desk": r"http://\S+/enter\?token=\S+"}
+"""What is printed once it can be used."""
 CODES = {"orders withdraw": 5, "orders unknown": 5}
 """Exit codes that are not 0."""
 
@@ -90,8 +94,8 @@ class Terminals:
                 stderr=subprocess.STDOUT,
             )
         self.running.append((process, log))
-        if line.startswith("orders simulator"):
-            until(lambda: "Ctrl-C stops it" in log.read_text(encoding="utf-8"), lambda: log.read_text(), SECONDS)
+        if ready := next((words for name, words in READY.items() if line.startswith(name)), ""):
+            until(lambda: re.search(ready, log.read_text(encoding="utf-8")), lambda: log.read_text(), SECONDS)
 
     def ctrl_c(self) -> list[int]:
         """End what runs, the last one first; returns the exit codes."""
@@ -125,4 +129,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(terminals: Termin
     assert "first-unknown" in said["unknown"]
     assert "accepted" in said["reconcile"]
     assert "accepted / ok" in said["show"]
-    assert terminals.ctrl_c() == [1, 0]  # a worker's code after Ctrl-C is Celery's own
+    link = re.search(READY["orders desk"], terminals.running[-1][1].read_text(encoding="utf-8"))
+    assert link is not None
+    assert "What needs a person" in requests.get(link[0], timeout=SECONDS).text
+    assert terminals.ctrl_c() == [0, 1, 0]  # a worker's code after Ctrl-C is Celery's own

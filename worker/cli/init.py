@@ -32,7 +32,7 @@ init = command_app()
 @init.command()
 def _init(
     venue: Annotated[
-        str | None, typer.Argument(metavar="[VENUE]", help="everstrike, bitz, or ccxt:EXCHANGE such as ccxt:okx.")
+        str | None, typer.Argument(metavar="VENUE", help="everstrike, bitz, or ccxt:EXCHANGE such as ccxt:okx.")
     ] = None,
     account: Annotated[
         str, typer.Option("--account", "-a", metavar="ALIAS", help="The name that commands will use.")

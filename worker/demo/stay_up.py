@@ -26,7 +26,6 @@ def addresses(environment: DemoEnvironment) -> dict[str, str]:
 def instructions(environment: DemoEnvironment) -> list[str]:
     """The addresses for people, with commands to copy; each works in any terminal of this machine, in this order."""
     orders = f"ORDERS_REDIS_URL={environment.redis_url} {shlex.quote(_orders())}"
-    fault = '{"kind": "cut_after", "path": "withdraw"}'
     withdraw = f"withdraw --account main --asset ETH --address {ADDRESS} --yes --wait"
     return [
         "",
@@ -48,7 +47,7 @@ def instructions(environment: DemoEnvironment) -> list[str]:
         "",
         "Let the venue execute the next withdrawal and lose the reply, and send one:",
         "",
-        f"  curl {environment.simulator_url}/_control/faults -d '{fault}'",
+        f"  {_lose_next_reply(environment.simulator_url)}",
         f"  {orders} {withdraw} --qty 0.02 --id lost-again",
         "",
         "List the unknown commands, and let a worker find out at the venue what became of them:",
@@ -75,6 +74,14 @@ def wait_for_interrupt(environment: DemoEnvironment) -> None:
     except Interrupted as interrupted:
         if interrupted.number != signal.SIGINT:
             raise
+
+
+def _lose_next_reply(url: str) -> str:
+    """A line that lets the simulator lose the reply to the next withdrawal. Not every machine has curl."""
+    if shutil.which("curl"):
+        return f"""curl {url}/_control/faults -d '{{"kind": "cut_after", "path": "withdraw"}}'"""
+    call = f'print(SimulatorControl("{url}").fault("cut_after", path="withdraw"))'
+    return f"{shlex.quote(sys.executable)} -c 'from worker.simulator.control import SimulatorControl; {call}'"
 
 
 def _orders() -> str:

@@ -84,6 +84,8 @@ def test_simulator_port_in_use(orders: Orders) -> None:
         assert ran.code == 2
         assert f"can't listen on 127.0.0.1 port {port}: Address already in use" in ran.err
         assert orders("simulator", "--port", port, "--json").document["error"]["type"] == "AddressUnavailable"
+        ran = orders("simulator", "--port", "0", "--with-server", "--server-port", port)
+        assert (ran.code, "Choose another --server-port" in ran.err) == (2, True), ran.err
 
 
 def test_simulator_until_it_is_ended(start: Start) -> None:
