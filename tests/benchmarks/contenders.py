@@ -76,11 +76,13 @@ class Contender:
 
 OWN_SENDER = "tests.benchmarks.ours"
 CELERY = "celery -A {app} worker -n w{number}@bench -l WARNING -P {pool} -c {concurrency}"
+OURS = CELERY.replace("celery -A {app}", "worker.cli.celery_main -A worker")
+"""What ``orders worker`` becomes."""
 ALL = {
     each.name: each
     for each in (
-        Contender("ours", CELERY.replace("{app}", "worker"), OWN_SENDER, own=True),
-        Contender("watched", CELERY.replace("{app}", "worker") + " -E", OWN_SENDER, own=True),
+        Contender("ours", OURS, OWN_SENDER, own=True),
+        Contender("watched", OURS + " -E", OWN_SENDER, own=True),
         Contender("celery", CELERY, own=True),
         Contender("dramatiq", "dramatiq {app} --processes {processes} --threads {concurrency}", starts_processes=True),
         Contender(

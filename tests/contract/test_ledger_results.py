@@ -1,7 +1,7 @@
 """Both ledgers beside stored results, on the same server and on another one: what answers a claim that heeds them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,11 @@ import redis
 from tests.contract.conftest import configured
 from tests.model.conformance import HALT, USED_UP, InMemory, OnServer, UnderTest, claim, report
 from tests.support.servers import Server
-from worker.ledger.base import Admitted, Begun, Ended, Known, LedgerUnavailable
+from worker.broker.scripts import ACK
+from worker.celery_app.results import STORE
+from worker.ledger.base import Admitted, Begun, Ended, Following, Known, LedgerUnavailable
 from worker.ledger.beside import OneServer, StoredResults
+from worker.ledger.connection import connect
 from worker.ledger.keys import HALTS_KEY
 
 RESULT = "celery-task-meta-id"
@@ -117,6 +120,36 @@ def test_a_begin_that_waits_for_its_confirmation_looks_too(
     results.delete(RESULT)
     with pytest.raises(LedgerUnavailable) if "replicas" in waits else nullcontext():
         assert isinstance(beside.ledger.begin(HEEDS, 1), Begun)
+
+
+LOST_RIGHTS = {"no database": "-select", "no results": "resetkeys ~orders:* ~unacked*"}
+
+
+@pytest.mark.parametrize("lost", LOST_RIGHTS)
+def test_a_login_that_loses_a_right_looks_by_a_call_of_its_own_soon(
+    server: Server, client: redis.Redis, results: redis.Redis, lost: str
+) -> None:
+    """The first begin is refused, or finds no result, which stops nothing: an id is still executed once. From the first
+    refusal on, or the first end that could not be stored in the same step, results are read by a call of their own."""
+    client.acl_setuser("w", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all"])
+    following = Following(lambda _: (RESULT, "{}", 0, 1, '"id"', 0), lambda _: ())
+    try:
+        with closing(connect(server.url(0).replace("//", "//w:x@"))) as own:
+            here = OneServer(own, 0, 1, 0, store=STORE.source, ack=ACK.source)
+            beside = OnServer(own, disk_ms=0, results=StoredResults(read_by(results), here))
+            assert here.follows()
+            client.execute_command("ACL", "SETUSER", "w", *LOST_RIGHTS[lost].split())
+            if lost == "no database":
+                with pytest.raises(LedgerUnavailable, match="select"):
+                    beside.ledger.begin(HEEDS, 1)
+            assert isinstance(beside.ledger.begin(HEEDS, 1), Begun)
+            assert beside.ledger.settle(HEEDS, report(), None, following) == report()
+            assert not following.stored
+            results.set("celery-task-meta-other", b"a query's")
+            assert beside.ledger.begin(replace(HEEDS, command_id="other"), 1) == Known(b"a query's")
+    finally:
+        client.acl_deluser("w")
+        server.flush()
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -64,6 +64,10 @@ class OneServer:
             self._refused_until = time.monotonic() + PROBE_RETRY_SECONDS
         return self._permitted
 
+    def probe_again(self) -> None:
+        """Forget what was permitted, because something was refused since."""
+        self._permitted, self._refused_until = False, 0.0
+
     def follows(self) -> bool:
         """Whether the script may also store a result and acknowledge its message; raises as :meth:`looks` does."""
         return self.has_messages and self.looks()

@@ -20,6 +20,7 @@ from worker.ledger.base import (
     Claim,
     Following,
     Known,
+    LedgerUnavailable,
     LookAnswer,
     Orphaned,
     Progress,
@@ -93,7 +94,12 @@ class RedisLedger:
         if self._results is None or not claim.heeds_result:
             return ask(NO_LOOK)
         look, result = self._results.look(claim.command_id)
-        answer = ask(look)
+        try:
+            answer = ask(look)
+        except LedgerUnavailable:
+            if self._one_server:
+                self._one_server.probe_again()  # the refusal may be the look's
+            raise
         if not isinstance(answer, Known):
             return answer
         result = result or self._results.read(claim.command_id)
@@ -134,6 +140,8 @@ class RedisLedger:
         if reply[0] == "done":
             if following and follows:
                 following.stored, following.acked = (each == "1" for each in reply[1:])
+                if self._one_server and not following.stored:
+                    self._one_server.probe_again()
             return report
         return Report.model_validate_json(reply[1]) if reply[1] else None
 

@@ -1,6 +1,10 @@
 """The attempts of a command: what is sent again, when, and what is remembered of a doubt."""
 
+import base64
+import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
@@ -24,10 +28,31 @@ from tests.unit.worker.execution.executor_fixture import (
     dies,
     ended,
 )
-from worker.venues.http.base import Response
+from worker.venues.base import Plan
+from worker.venues.everstrike.adapter import Everstrike
+from worker.venues.http.base import Response, SignedRequest
 
 TEAPOT = Response(418, b"")
 BUSY_FOR_A_MINUTE = Response(429, b"", {"Retry-After": "60"})
+
+
+QUOTED = "the request before"
+
+
+SPELLED: dict[str, Callable[[str], str]] = {
+    "as it was": str,
+    "in capitals": str.upper,
+    "in part": lambda text: text[3:40],
+}
+
+
+class StampedSignatures(Everstrike):
+    """A venue whose every signature is another."""
+
+    def request(self, plan: Plan, now_ms: int) -> SignedRequest:
+        signed = super().request(plan, now_ms)
+        stamp = base64.b64encode(hashlib.sha256(b"%d" % now_ms).digest()).decode()
+        return replace(signed, headers={**signed.headers, "x-signature": stamp})
 
 
 def refusal(message: str) -> Response:
@@ -161,3 +186,25 @@ def test_a_deadline_is_checked_last_right_before_the_signature() -> None:
     busy = ExecutorFixture(BUSY_FOR_8_SECONDS, ACCEPTED)
     assert busy.ends("close", {**CLOSE, "deadline": START_MS + 1000}) == ("not_sent", "expired", 1)
     assert busy.clock.slept == []
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED)
+def test_a_later_answer_that_quotes_the_request_of_a_lost_attempt_shows_no_signature(
+    lost: int, spelled: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The venue has seen it, though no answer came: a log line of its own that it repeats, say."""
+    caplog.set_level("DEBUG")
+
+    def quote() -> Response:
+        first = fixture.transport.requests[0]
+        return refusal(f"{QUOTED} {spelled(first.headers['x-signature'])} is refused")
+
+    fixture = ExecutorFixture(*[LOST] * lost, *[quote] * (3 - lost))
+    fixture.venues = {"everstrike": StampedSignatures()}
+    report = fixture.run("cancel", CANCEL)
+    first, *_, last = fixture.transport.requests
+    assert first.headers["x-signature"] != last.headers["x-signature"]
+    text = report.model_dump_json() + caplog.text
+    assert QUOTED in text, "what the venue said is told"
+    assert spelled(first.headers["x-signature"]) not in text
