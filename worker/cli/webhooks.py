@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from producers.cli.output import emit, exit_if_stdout_fails, failure, print_table, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, when
 from producers.cli.plugins import JsonOption, command_app
+from producers.cli.tables import print_table
 from producers.redis.client import open_client
 from worker.cli.options import WhoOption, actor_name, operator_command, operator_key
 from worker.ledger.webhooks import Delivery, WebhookState
