@@ -12,13 +12,16 @@ local function try(...)
   refusal = refusal or (type(reply) == 'table' and reply.err)
 end
 
-local RESULT, NOBODY = 'celery-task-meta-orders:probe', 'orders:probe'
+-- Of an id that no command has. Whoever listens to all results reads a result of Celery's form, which says nothing.
+local NOBODY = '00000000-0000-4000-8000-000000000000'
+local RESULT = 'celery-task-meta-' .. NOBODY
+local NO_RESULT = '{"task_id": "' .. NOBODY .. '", "status": "PENDING", "result": null}'
 try('SELECT', ARGV[2])
 try('EXISTS', RESULT)
 if ARGV[3] ~= '' then
   try('GET', RESULT)
-  try('SET', RESULT, '', 'XX')
-  try('PUBLISH', RESULT, '')
+  try('SET', RESULT, NO_RESULT, 'XX')
+  try('PUBLISH', RESULT, NO_RESULT)
   try('SELECT', ARGV[3])
   try('HGET', 'unacked', NOBODY)
   try('ZREM', 'unacked_index', NOBODY)
