@@ -114,6 +114,21 @@ def test_attempts_are_told_apart_and_a_begin_that_was_repeated_is_none(
     assert "came with its outcome, accepted" in said[8].words
 
 
+def test_what_is_known_of_an_attempt_that_was_not_the_end(operator: OperatorFixture, history: History) -> None:
+    ledger, mine = operator.ledger, claim("x", command="close", repeatable=True)
+    ledger.begin(mine, 1)
+    ledger.pause(mine, Progress(1, 1), 1000)
+    ledger.begin(mine, 2)
+    ledger.pause(mine, Progress(2, 2, "lost_reply"), 1000)
+    ledger.begin(mine, 3)
+    ledger.park(mine, Progress(3, 3, "lost_reply"), 0)
+    first, second = words(told(history), "pause")
+    assert first.startswith("Attempt 1 was over without an end. ")
+    doubt = "; whether an attempt so far was executed is not known: no reply of the venue's own came. "
+    assert second.startswith(f"Attempt 2 was over without an end{doubt}")
+    assert words(told(history), "park")[0].startswith(f"Attempt 3 was over without an end{doubt}It was parked")
+
+
 def test_a_command_whose_worker_died_is_looked_for_or_ended_by_another(
     operator: OperatorFixture, history: History
 ) -> None:
