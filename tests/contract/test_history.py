@@ -310,6 +310,28 @@ def test_a_command_of_several_attempts_is_where_it_first_began(operator: Operato
     assert ids(history.search(Filter(), 1, page.more).lines) == ["x"]
 
 
+def test_a_command_whose_begin_the_server_lost_is_listed_by_its_end(
+    operator: OperatorFixture, history: History
+) -> None:
+    """A restart without the last writes: its owner puts the truth back."""
+    lost = operator.begin("x")
+    operator.client.delete("orders:command:x", "orders:journal", "orders:journal:head")
+    operator.unknown("y")
+    operator.end(lost, Outcome.ACCEPTED)
+    lines = history.search(Filter()).lines
+    assert [(each.command_id, each.outcome) for each in lines] == [("x", "accepted"), ("y", "unknown")]
+    assert (told(history, "x").complete, told(history, "y").complete) == (False, True)
+    assert words(told(history, "x"), "settle")[0].startswith("It ended as accepted, although no begin is on record")
+
+
+def test_a_begin_that_was_trimmed_within_its_millisecond_is_missed(operator: OperatorFixture, history: History) -> None:
+    operator.unknown("x")
+    operator.client.xtrim("orders:journal", maxlen=1, approximate=False)
+    (settle,) = operator.desk.journal("x")
+    operator.client.hset("orders:command:x", "first_begun_at", settle.at)
+    assert told(history).complete is False
+
+
 def test_a_command_of_which_nothing_is_left_but_its_begin_is_not_called_open(
     operator: OperatorFixture, history: History
 ) -> None:
