@@ -114,6 +114,21 @@ def test_attempts_are_told_apart_and_a_begin_that_was_repeated_is_none(
     assert "came with its outcome, accepted" in said[8].words
 
 
+def test_what_is_known_of_an_attempt_that_was_not_the_end(operator: OperatorFixture, history: History) -> None:
+    ledger, mine = operator.ledger, claim("x", command="close", repeatable=True)
+    ledger.begin(mine, 1)
+    ledger.pause(mine, Progress(1, 1), 1000)
+    ledger.begin(mine, 2)
+    ledger.pause(mine, Progress(2, 2, "lost_reply"), 1000)
+    ledger.begin(mine, 3)
+    ledger.park(mine, Progress(3, 3, "lost_reply"), 0)
+    first, second = words(told(history), "pause")
+    assert first.startswith("Attempt 1 was over without an end. ")
+    doubt = "; whether an attempt so far was executed is not known: no reply of the venue's own came. "
+    assert second.startswith(f"Attempt 2 was over without an end{doubt}")
+    assert words(told(history), "park")[0].startswith(f"Attempt 3 was over without an end{doubt}It was parked")
+
+
 def test_a_command_whose_worker_died_is_looked_for_or_ended_by_another(
     operator: OperatorFixture, history: History
 ) -> None:
@@ -293,6 +308,28 @@ def test_a_command_of_several_attempts_is_where_it_first_began(operator: Operato
     page = history.search(Filter(), 1)
     assert ids(page.lines) == ["y"]
     assert ids(history.search(Filter(), 1, page.more).lines) == ["x"]
+
+
+def test_a_command_whose_begin_the_server_lost_is_listed_by_its_end(
+    operator: OperatorFixture, history: History
+) -> None:
+    """A restart without the last writes: its owner puts the truth back."""
+    lost = operator.begin("x")
+    operator.client.delete("orders:command:x", "orders:journal", "orders:journal:head")
+    operator.unknown("y")
+    operator.end(lost, Outcome.ACCEPTED)
+    lines = history.search(Filter()).lines
+    assert [(each.command_id, each.outcome) for each in lines] == [("x", "accepted"), ("y", "unknown")]
+    assert (told(history, "x").complete, told(history, "y").complete) == (False, True)
+    assert words(told(history, "x"), "settle")[0].startswith("It ended as accepted, although no begin is on record")
+
+
+def test_a_begin_that_was_trimmed_within_its_millisecond_is_missed(operator: OperatorFixture, history: History) -> None:
+    operator.unknown("x")
+    operator.client.xtrim("orders:journal", maxlen=1, approximate=False)
+    (settle,) = operator.desk.journal("x")
+    operator.client.hset("orders:command:x", "first_begun_at", settle.at)
+    assert told(history).complete is False
 
 
 def test_a_command_of_which_nothing_is_left_but_its_begin_is_not_called_open(

@@ -4,6 +4,7 @@ import base64
 import bz2
 import json
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,25 @@ def test_a_message_that_can_not_be_executed_is_kept_as_it_came(stack: Stack, ord
     assert SECRET not in told + ran.out
     assert stack.ended(lost).report == before
     check_alive(stack)
+
+
+def test_a_dead_letter_that_is_sent_again_is_executed_and_once(stack: Stack, orders: Orders) -> None:
+    """Also where two copies of it are sent again: the second is answered with the report of the first."""
+    command_id, now = str(uuid4()), time.time_ns() // 1_000_000
+    for _ in range(2):
+        put(stack, "orders.cancel.dead", task="orders.cancel", id=command_id, enqueued_at=now)
+    reports, begins = [], []
+    for _ in range(2):
+        letter = orders("dead", "--json").document["dead"][0]["messages"][0]["digest"]
+        ran = orders("dead", "resend", letter, "--reason", "a key was missing", "--yes")
+        assert ran.code == 0, ran.err
+        reports.append(stack.ended(command_id).report["finished_at"])
+        stack.drained(60)
+        events = [each["event"] for each in orders("journal", command_id, "--json").document["entries"]]
+        begins.append(events.count("begin"))
+    assert begins == [1, 1]
+    assert reports[0] == reports[1]
+    assert stack.broker.llen("orders.cancel.dead") == 0
 
 
 @pytest.mark.parametrize(("queue", "lies_on"), [("orders.cancel", "orders.cancel.dead"), ("celery", "celery")])

@@ -128,6 +128,10 @@ def _end_state(report: Report) -> State:
     return State.UNKNOWN if report.outcome is Outcome.UNKNOWN else State.SETTLED
 
 
+def _doubt_of(progress: Progress) -> dict[str, str]:
+    return {"doubt": progress.tainted} if progress.tainted else {}
+
+
 class MemoryLedger:
     """See :class:`worker.ledger.base.Ledger` for what each method promises."""
 
@@ -392,7 +396,7 @@ class MemoryLedger:
             if entry is None:
                 return False
             self._save_progress(entry, State.WAITING, progress, lease_ms)
-            self._write("pause", claim.command_id, claim.token)
+            self._write("pause", claim.command_id, claim.token, **_doubt_of(progress))
             return True
 
     def park(
@@ -409,7 +413,7 @@ class MemoryLedger:
                 return False
             self._save_progress(entry, State.PARKED, progress, wait_ms)
             entry.doubt = doubt[:MAX_DOUBT_CHARACTERS]
-            self._write("park", claim.command_id, claim.token)
+            self._write("park", claim.command_id, claim.token, **_doubt_of(progress))
             return True
 
     def _save_progress(self, entry: _Entry, state: State, progress: Progress, lease_ms: int) -> None:

@@ -393,6 +393,13 @@ local function save_progress(state, lease_ms, tries, sent, tainted, first_sent_a
   postpone_intent(now + tonumber(lease_ms))
 end
 
+-- For the journal: why an attempt so far is of unknown fate. Nothing where none is.
+local function doubt_of(_, _, _, tainted)
+  if tainted ~= '' then
+    return 'doubt', tainted
+  end
+end
+
 -- The venue's word on further attempts is true whoever owns the record by now.
 local function record_fate(fate)
   if fate ~= '' then
@@ -407,7 +414,7 @@ local function pause(fate, ...)
     return {'lost'}
   end
   save_progress('WAITING', ...)
-  write('pause')
+  write('pause', '', doubt_of(...))
   return {'done'}
 end
 
@@ -422,7 +429,7 @@ local function park(fate, doubt, ...)
   if r.state ~= 'PARKED' then
     save_progress('PARKED', ...)
     redis.call('HSET', record, 'doubt', doubt)
-    write('park')
+    write('park', '', doubt_of(...))
   end
   return {'done'}
 end

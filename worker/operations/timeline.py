@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from producers.cli.output import when
 from producers.printable import printable
-from producers.report import Report
+from producers.report import Reason, Report
 from worker.execution.policy.producer_auth import PROBLEMS
 from worker.ledger.decisions import read_decision
 from worker.ledger.journal import JournalEntry
@@ -145,9 +145,11 @@ def _park(story: _Story) -> str:
 
 
 def _doubt(story: _Story) -> str:
-    """What an entry says about whether the attempt was executed."""
+    """What an entry says about whether an attempt so far was executed."""
     doubt = story.field("doubt", MAX_NAME)
-    return f", and may have been executed ({doubt})" if doubt else ""
+    words = _DOUBTS.get(doubt, doubt)
+    whose = "an attempt so far" if story.attempt > 1 else "it"
+    return f"; whether {whose} was executed is not known: {words}" if doubt else ""
 
 
 def _renew(story: _Story) -> str:
@@ -258,6 +260,12 @@ def _is_time(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 16
 
 
+_DOUBTS: Mapping[str, str] = {
+    Reason.LOST_REPLY: "no reply of the venue's own came",
+    Reason.UNLISTED_ANSWER: "the venue's answer proves nothing",
+    Reason.SEEN: "the venue knows its client order id already",
+    Reason.CRASHED: "a worker died after its send was begun",
+}
 _MOVES = frozenset({"held", "begin", "look", "renew", "pause", "park", "settle", "refuse", "abandon", "resolve"})
 _SENTENCES: Mapping[str, Callable[[_Story], str]] = {
     "held": _held,
