@@ -67,8 +67,7 @@ def completion(
 ) -> None:
     """Print the completion of a shell: of commands, options, accounts, profiles and the ids of recent commands.
 
-    For bash: `orders completion bash > ~/.local/share/bash-completion/completions/orders`; for zsh, a file _orders in a
-    folder of $fpath; for fish: `orders completion fish > ~/.config/fish/completions/orders.fish`.
+    In ~/.bashrc or ~/.zshrc: `source <(orders completion bash)`, or zsh; fish: `orders completion fish | source`.
     """
     print(_SCRIPTS[shell], end="")
 
