@@ -1,16 +1,9 @@
-"""Settings from environment variables, a secrets folder and a TOML file, with the same names in all three.
+"""Settings as pydantic models, read from environment variables, a secrets folder and a TOML file with its profiles
+(:mod:`producers.setting_sources`)."""
 
-Precedence, highest first: environment variables; files, one for each setting, in the folder that ``ORDERS_SECRETS_DIR``
-names; the TOML file that ``ORDERS_CONFIG_FILE`` names, with flat names (``ORDERS_REDIS_URL = "…"``) or tables
-(``[accounts.main]``). The case of names does not matter; ``__`` separates levels.
-"""
-
-import json
 import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,26 +13,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from producers.redis.url import check_broker_options, check_url, is_sentinel, parse_sentinel_url, with_verified_tls
-
-PREFIX = "ORDERS_"
-
-
-class SettingsError(Exception):
-    """The settings are invalid; each of ``problems`` names a setting and what is wrong with it, never its value."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-    def __str__(self) -> str:
-        return "; ".join(self.problems)
-
-
-class UnquotedValue(str):
-    """A value without quotes in the TOML file: a number, a boolean or a date. It must not become a text: an API key
-    that consists of digits would lose its leading zeros."""
-
-    __slots__ = ()
+from producers.setting_sources import PREFIX as PREFIX
+from producers.setting_sources import SettingsError as SettingsError
+from producers.setting_sources import UnquotedValue
+from producers.setting_sources import external_settings as external_settings
+from producers.setting_sources import file_problem as file_problem
 
 
 class QuotedTextModel(BaseModel):
@@ -52,61 +30,6 @@ class QuotedTextModel(BaseModel):
         if isinstance(value, UnquotedValue) and field is not None and field.annotation in (str, SecretStr):
             raise ValueError("must be a text: put it in quotes")
         return value
-
-
-def external_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """All settings by environment-variable name, merged from the three sources.
-
-    Raises:
-        SettingsError: the TOML file or the secrets folder cannot be read.
-    """
-    found: dict[str, str] = {}
-    config_file, secrets_dir = environ.get("ORDERS_CONFIG_FILE"), environ.get("ORDERS_SECRETS_DIR")
-    if config_file:
-        found.update(_from_toml(Path(config_file)))
-    if secrets_dir:
-        found.update(_from_folder(Path(secrets_dir)))
-    found.update({name.upper(): value for name, value in environ.items() if name.upper().startswith(PREFIX)})
-    return found
-
-
-def _from_toml(path: Path) -> dict[str, str]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"ORDERS_CONFIG_FILE: {path} can't be read: {file_problem(error)}") from None
-    return dict(_flat(tables, ()))
-
-
-def _flat(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for key, value in table.items():
-        names = (*above, key)
-        if isinstance(value, Mapping):
-            yield from _flat(value, names)
-        else:
-            name = "__".join(names).upper()
-            text = value if isinstance(value, str) else UnquotedValue(str(value).lower())
-            if isinstance(value, list):
-                text = json.dumps(value, default=str)
-            yield (name if name.startswith(PREFIX) else PREFIX + name), text
-
-
-def _from_folder(path: Path) -> dict[str, str]:
-    try:
-        files = [entry for entry in path.iterdir() if entry.is_file() and entry.name.upper().startswith(PREFIX)]
-        return {entry.name.upper(): entry.read_text(encoding="utf-8").strip() for entry in files}
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"ORDERS_SECRETS_DIR: {path} can't be read: {file_problem(error)}") from None
-
-
-def file_problem(error: Exception) -> str:
-    """What is wrong with a TOML file and where, without any of its content."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    position = re.search(r"at line \d+, column \d+|at end of document", str(error))
-    return f"it is not TOML{', ' + position[0] if position else ''}"
 
 
 class _ExternalSource(EnvSettingsSource):

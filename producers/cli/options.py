@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from producers.cli import completion
 from producers.cli.output import failure, when
 from producers.printable import printable
 
@@ -100,7 +101,14 @@ def confirm(question: str, otherwise: str, *, where: str, yes: bool, as_json: bo
 
 
 AccountOption = Annotated[
-    str, typer.Option("--account", "-a", metavar="ALIAS", help="Alias of the account, as configured for the workers.")
+    str,
+    typer.Option(
+        "--account",
+        "-a",
+        metavar="ALIAS",
+        help="Alias of the account, as configured for the workers.",
+        autocompletion=completion.accounts,
+    ),
 ]
 PairOption = Annotated[str, typer.Option("--pair", metavar="PAIR", help="The venue's market, such as USD_BTC_PERP.")]
 DeadlineOption = Annotated[

@@ -24,6 +24,8 @@ OWN_COMMANDS = {
     "show": ("Show how a command ended.", SENDING, "venue_commands:show"),
     "send": ("Send many commands in one batch, from a file of JSON lines.", SENDING, "send_file:send_file"),
     "keygen": ("Make a key to sign with.", OPERATING, "keygen:keygen"),
+    "config": ("Show the settings in force, and where each comes from.", PROGRAM, "config:config"),
+    "completion": ("Print the completion of a shell: bash, zsh or fish.", PROGRAM, "completion:completion"),
     "help": ("Show the help of a command, or this.", PROGRAM, "about:show_help"),
     "version": ("Show the version.", PROGRAM, "about:version"),
 }

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from producers.cli import completion
 from producers.cli import options as values
 from producers.cli.forms import JsonOption
 from producers.cli.options import SendOptions
@@ -215,7 +216,12 @@ def positions(
 
 def show(
     command_ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="The commands' ids; - reads them from standard input.")
+        list[str],
+        typer.Argument(
+            metavar="ID...",
+            help="The commands' ids; - reads them from standard input.",
+            autocompletion=completion.command_ids,
+        ),
     ],
     wait: values.WaitOption = False,
     timeout: values.TimeoutOption = 60.0,

@@ -14,10 +14,13 @@ from worker import settings as worker_settings
 from worker.cli.options import known_keys
 from worker.ledger.base import LedgerUnavailable, Record, State
 from worker.ledger.redis import RedisLedger
-from worker.operations.history import History
+from worker.operations.history import Filter, History
 from worker.operations.signed_words import RECONCILE, entry_verdict
 from worker.public_keys import PublicKeys
 from worker.settings import SettingsError
+
+_COMPLETED = 20
+"""How many ids a shell offers."""
 
 
 def ledger_record(command_id: str) -> dict[str, Any] | None:
@@ -127,3 +130,15 @@ def _enqueued(command_id: str, stored: str) -> dict[str, Any] | None:
     named = {"command": intent.task.removeprefix("orders."), "account": intent.kwargs.get("account"), "tainted": ""}
     named["sealed_by"] = ""  # nobody has verified its seal yet
     return {"state": "ENQUEUED", **named, **counts, **nothing_yet}
+
+
+def recent_ids(beginning: str, seconds: float) -> list[str]:
+    """The ids of the commands that began or ended last, for completion.
+
+    Raises:
+        Exception: whatever keeps it from reading the ledger.
+    """
+    timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    with open_client(queue_settings().ledger_url, **timeouts) as client:
+        found = History(client, RedisLedger(client)).search(Filter(id_prefix=beginning), limit=_COMPLETED)
+    return [line.command_id for line in found.lines]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from producers.cli import completion
 from producers.cli.output import exit_on_error, failure, note
 from producers.cli.settings import check_urls
 from producers.printable import printable
@@ -25,7 +26,9 @@ from worker.public_keys import PublicKeys, parse
 from worker.settings import WorkerSettings
 from worker.watched_file import FileUnusable, read_file
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The command's id.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The command's id.", autocompletion=completion.command_ids)
+]
 WhoOption = Annotated[
     str | None, typer.Option("--who", metavar="NAME", help="Who decides; default: this user and machine.")
 ]
@@ -33,7 +36,14 @@ YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal.")
 ]
 AccountOption = Annotated[
-    str | None, typer.Option("--account", "-a", metavar="ALIAS", help="Only this account; default: every account.")
+    str | None,
+    typer.Option(
+        "--account",
+        "-a",
+        metavar="ALIAS",
+        help="Only this account; default: every account.",
+        autocompletion=completion.accounts,
+    ),
 ]
 CommandOption = Annotated[
     str | None,
@@ -41,6 +51,7 @@ CommandOption = Annotated[
         "--command",
         metavar="COMMAND",
         help="close, submit, cancel, withdraw or positions; default: all that a halt stops without --all.",
+        autocompletion=completion.commands,
     ),
 ]
 

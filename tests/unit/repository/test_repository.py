@@ -33,7 +33,7 @@ SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 LOCKS = ("requirements.lock", "requirements-demo.lock", "requirements-ccxt.lock", "requirements-worker.lock")
 ALL_LOCKS = (*LOCKS, "requirements-lowest.lock")
 NOT_IN_MODELS = {
-    *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_CI_OTHER_PYTHONS"),
+    *("ORDERS_CONFIG_FILE", "ORDERS_SECRETS_DIR", "ORDERS_PROFILE", "ORDERS_CI_OTHER_PYTHONS"),
     *("ORDERS_TEST_SERVER", "ORDERS_TEST_NODES", "ORDERS_TEST_WORKER_IMAGE", "ORDERS_TEST_SERVER_IMAGE"),
 }
 
