@@ -111,6 +111,7 @@ def test_a_browser_that_hides_the_origin_of_its_own_page_is_served(desk: Desk) -
 def test_a_name_that_is_not_the_desks_is_refused(desk: Desk, host: str) -> None:
     """DNS rebinding: a stranger's name that resolves to this machine."""
     assert desk.browser().get("/", headers={"host": host}).status_code == 421
+    assert desk.browser().get("/alive", headers={"host": host}).text == "alive\n"
 
 
 @pytest.mark.parametrize("path", [*GETS, "/login", "/nothing", "/static/desk.css", "/alive"])
