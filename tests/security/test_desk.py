@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_a_browser_that_hides_the_origin_of_its_own_page_is_served(desk: Desk) -
 def test_a_name_that_is_not_the_desks_is_refused(desk: Desk, host: str) -> None:
     """DNS rebinding: a stranger's name that resolves to this machine."""
     assert desk.browser().get("/", headers={"host": host}).status_code == 421
+    assert desk.browser().get("/alive", headers={"host": host}).text == "alive\n"
 
 
 @pytest.mark.parametrize("path", [*GETS, "/login", "/nothing", "/static/desk.css", "/alive"])
@@ -189,7 +191,8 @@ def test_a_login_ends_the_session_before_it(logins: Desk) -> None:
 def test_two_cookies_of_one_name_are_none(desk: Desk) -> None:
     """Another page of this host may set one, with a path that makes it come first."""
     mine = desk.browser().cookies["desk"]
-    assert desk.stranger().get("/", headers={"cookie": f"desk=x; desk={mine}"}).status_code == 303
+    for cookies in (f"desk=x; desk={mine}", f"desk={mine}; desk=x"):
+        assert desk.stranger().get("/", headers={"cookie": cookies}).status_code == 303
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(desk: Desk) -> None:
@@ -317,7 +320,7 @@ def test_a_public_url_in_clear_or_of_another_kind_is_refused(url: str) -> None:
 # -- what is stored ----------------------------------------------------------------------------------------------------
 
 
-def store_hostile(server: Server) -> None:
+def store_hostile(server: Server, command_id: str = HOSTILE) -> None:
     """Put hostile words wherever somebody can put words."""
     ledger, broker = server.client(2), server.client(0)
     report: dict[str, Any] = {
@@ -337,8 +340,8 @@ def store_hostile(server: Server) -> None:
     }
     fields = {"state": "UNKNOWN", "command": "close", "account": HOSTILE, "fence": 1, "fingerprint": "0" * 64}
     stored = {**fields, "report": json.dumps(report), "arguments": json.dumps({"pair": HOSTILE, "account": HOSTILE})}
-    ledger.hset(RECORD_KEY.format(HOSTILE), mapping=stored)
-    ledger.zadd(UNKNOWN_KEY, {HOSTILE: 1_700_000_000_000})
+    ledger.hset(RECORD_KEY.format(command_id), mapping=stored)
+    ledger.zadd(UNKNOWN_KEY, {command_id: 1_700_000_000_000})
     ledger.hset(HALTS_KEY, f"{HOSTILE}/close", json.dumps({"who": HOSTILE, "why": HOSTILE, "at": 1_700_000_000_000}))
     cool_down = {
         "until": 9_999_999_999_999,
@@ -350,8 +353,8 @@ def store_hostile(server: Server) -> None:
     }
     ledger.hset(COOL_DOWNS_KEY, HOSTILE, json.dumps(cool_down))
     ledger.xadd(JOURNAL_KEY, {"event": HOSTILE, "id": HOSTILE, "who": HOSTILE, "why": HOSTILE, "account": HOSTILE})
-    ledger.xadd(JOURNAL_KEY, {"event": "begin", "id": HOSTILE, "command": "close", "account": HOSTILE})
-    headers = {"task": HOSTILE, "id": HOSTILE}
+    ledger.xadd(JOURNAL_KEY, {"event": "begin", "id": command_id, "command": "close", "account": HOSTILE})
+    headers = {"task": HOSTILE, "id": command_id}
     broker.lpush("orders.close.dead", HOSTILE, json.dumps({"headers": headers, HOSTILE: HOSTILE}))
     broker.lpush(f"{HOSTILE}.dead", HOSTILE)
 
@@ -362,6 +365,22 @@ def test_no_stored_word_becomes_markup(desk: Desk, server: Server, path: str) ->
     page = desk.browser().get(path, params={"id": HOSTILE} if path == "/command" else None)
     assert page.status_code == (200 if path != "/command" else page.status_code), page.text
     shows_markup(page.text)
+
+
+def test_no_word_of_one_commands_page_or_of_one_dead_letters_becomes_markup(desk: Desk, server: Server) -> None:
+    """With an id that the contract permits."""
+    visible = "".join(each for each in HOSTILE if each.isprintable())
+    for database in range(3):
+        server.client(database).flushdb()
+    store_hostile(server, visible)
+    browser = desk.browser()
+    page = browser.get("/command", params={"id": visible})
+    assert page.status_code == 200, page.text
+    shows_markup(page.text)
+    links = re.findall(r'href="(/dead/letter[^"]*)"', browser.get("/dead").text)
+    assert links
+    for link in links:
+        shows_markup(browser.get(unescape(link)).text)
 
 
 def shows_markup(html: str) -> None:

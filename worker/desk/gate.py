@@ -32,7 +32,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-PUBLIC = frozenset({"/login", "/enter", "/alive"})
+ALIVE = "/alive"
+PUBLIC = frozenset({"/login", "/enter", ALIVE})
 """Paths that need no session; besides those of static files."""
 METHODS = frozenset({"GET", "HEAD", "POST"})
 MAX_PATH_BYTES = 1024
@@ -131,7 +132,8 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _check_request(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        if headers.get("host", "").lower() not in self._address.hosts:
+        # A health check of a container asks by the container's address, and is told nothing.
+        if headers.get("host", "").lower() not in self._address.hosts and scope["path"] != ALIVE:
             raise Refused(421, "This desk is not reached by that name. ORDERS_DESK__PUBLIC_URL sets another.")
         if scope["method"] not in METHODS:
             raise Refused(405, "A desk is asked by GET, HEAD and POST.")

@@ -40,7 +40,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 DOCUMENTS = {f"{each['kind']}/{each['metadata']['name']}": each for path in FILES for each in documents(path)}
 WORKERS = ("orders-worker", "orders-withdraw")
-DEPLOYMENTS = (*WORKERS, "orders-flower")
+DEPLOYMENTS = (*WORKERS, "orders-flower", "orders-desk")
 
 
 def pod(name: str) -> dict[str, Any]:
@@ -201,12 +201,12 @@ def test_everything_that_the_manifests_refer_to_exists() -> None:
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in there
     ports = {port["name"] for name in DEPLOYMENTS for c in pod(name)["containers"] for port in c["ports"]}
-    for policy in ("orders-workers", "orders-flower"):
+    for policy in ("orders-workers", "orders-flower", "orders-desk"):
         for rule in DOCUMENTS[f"NetworkPolicy/{policy}"]["spec"]["ingress"]:
             assert {port["port"] for port in rule["ports"]} <= ports
 
 
-@pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-flower"])
+@pytest.mark.parametrize("secret", ["orders-worker", "orders-withdraw", "orders-flower", "orders-desk"])
 def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secret: str) -> None:
     """By a worker: the config map as variables, and the secret as files. The CA is where it is mounted."""
     for name, value in DOCUMENTS["ConfigMap/orders-config"]["data"].items():
@@ -214,7 +214,7 @@ def test_the_settings_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for name, value in DOCUMENTS[f"Secret/{secret}"]["stringData"].items():
         (tmp_path / name).write_text(value, encoding="utf-8")
     monkeypatch.setenv("ORDERS_SECRETS_DIR", str(tmp_path))
-    if secret == "orders-flower":
+    if secret in ("orders-flower", "orders-desk"):
         monkeypatch.delenv("ORDERS_ACCOUNTS__MAIN__VENUE")
     settings = WorkerSettings()
     assert "ssl_ca_certs=/etc/orders/ca.pem" in settings.broker_url
