@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
+import redis
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -18,6 +19,7 @@ from tests.support.node import ROOT, running
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.workers import WorkerNode
+from worker.broker.dead_letters import dead_letters
 from worker.simulator.server import SimulatorServer
 
 NIGHTS = (ROOT / "docs/nights.md").read_text(encoding="utf-8")
@@ -44,6 +46,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskStack]:
 
 @pytest.fixture
 def stack(started: DeskStack) -> Iterator[DeskStack]:
+    if started.worker.status != "running":
+        started.worker.start()
+        started.worker.ready()
     started.quiet()
     yield started
     started.venue.release("drop")
@@ -232,6 +237,59 @@ def test_night_10_many_unknowns_after_an_outage(stack: DeskStack, hands: Hands) 
     hands.visitor.until_text("No command is unknown")
     assert stack.all_end(lost) == {("accepted", "ok")}
     check_night(10, hands)
+
+
+def test_night_11_a_cool_down_that_is_not_needed_any_more(stack: DeskStack, hands: Hands) -> None:
+    stack.venue.fault("envelope", path="withdraw", status=429, retry_after="600")
+    assert stack.ended(stack.withdraw())[0] == "not_sent"
+    hands.click("Parked")
+    hands.visitor.until_text("left")
+    hands.visitor.look("11-cool-down")
+    hands.click("End…")
+    hands.visitor.until_text("If the venue still wants no requests")
+    hands.type("why", "their support lifted the ban")
+    hands.click("End the cool-down")
+    hands.visitor.until_text("Ended: the cool-down")
+    assert stack.ended(stack.withdraw()) == ("accepted", "ok")
+    check_night(11, hands)
+
+
+def test_night_12_dead_letters_after_a_bad_deploy(stack: DeskStack, hands: Hands) -> None:
+    stack.worker.kill()
+    put_aside = stack.close()
+    with redis.Redis(port=stack.server.port) as broker:
+        broker.rpoplpush("orders.close", "orders.close.dead")
+        ((_, _, (letter,)),) = dead_letters(broker)
+    stack.worker.start()
+    stack.worker.ready()
+    assert letter.command_id == put_aside
+    hands.click("Dead letters")
+    hands.visitor.look("12-dead")
+    hands.click(letter.digest[:12], "the letter")
+    hands.visitor.look("12-letter")
+    hands.click("Send it again…")
+    hands.type("why", "the old worker is back")
+    hands.click("Send it again")
+    hands.visitor.until_text("Sent again, to orders.close")
+    assert stack.ended(put_aside) == ("accepted", "ok")
+    check_night(12, hands)
+
+
+def test_night_13_nobody_serves_a_queue(stack: DeskStack, hands: Hands) -> None:
+    stack.worker.kill()
+    waiting = stack.withdraw()
+    hands.click("Queues")
+    hands.visitor.until_text("1", "tr:has(a, th) td")
+    hands.visitor.look("13-waiting")
+    hands.click("Ask the doctor")
+    hands.visitor.until_text("nobody serves orders.cancel")
+    hands.visitor.look("13-doctor")
+    stack.worker.start()
+    stack.worker.ready()
+    assert stack.ended(waiting) == ("accepted", "ok")
+    hands.click("Queues")
+    hands.visitor.look("13-served")
+    check_night(13, hands)
 
 
 # -- all sorts of people, and of venues --------------------------------------------------------------------------------
