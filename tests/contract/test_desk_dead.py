@@ -46,11 +46,11 @@ def letter(desk: Desk) -> dict[str, str]:
 def test_a_dead_letter_is_sent_again_as_it_was(desk: Desk, broker: redis.Redis, client: redis.Redis) -> None:
     raw = bury(broker)
     named = letter(desk)
-    assert named["digest"][:12] in desk.get("/dead")
+    assert named["digest"] in desk.get("/dead")
     page = desk.get("/dead/letter", **named)
     assert "orders.close" in seen(page)
-    done = desk.confirm("/dead/act", page=page, act="resend", who="ann", why="the worker is mended")
-    assert "Sent again, to orders.close" in seen(done)
+    done = desk.confirm("/dead/resend", page=page, who="ann", why="the worker is mended")
+    assert "Sent again: x" in seen(done)
     assert (broker.lrange("orders.close", 0, -1), broker.llen("orders.close.dead")) == ([raw], 0)
     (entry,) = (each.fields for each in Journal(client).entries(None, None))
     assert entry.items() >= {"event": "dead_resend", "who": "ann", "why": "the worker is mended"}.items()
@@ -60,16 +60,16 @@ def test_a_dead_letter_is_dropped_and_no_other(desk: Desk, broker: redis.Redis) 
     bury(broker)
     page = desk.get("/dead/letter", **letter(desk))
     other = bury(broker, "y")
-    desk.confirm("/dead/act", page=page, act="drop", who="ann", why="sent anew")
+    desk.confirm("/dead/drop", page=page, who="ann", why="sent anew")
     assert broker.lrange("orders.close.dead", 0, -1) == [other]
-    assert desk.post("/dead/act", page, act="drop").status_code == 404
+    assert desk.post("/dead/drop", page).status_code == 409
 
 
 def test_what_breaks_the_rules_still_is_not_sent_again(desk: Desk, broker: redis.Redis) -> None:
     bury(broker, task="orders.withdraw")
     page = desk.get("/dead/letter", **letter(desk))
-    assert "Send it again…" not in page
-    answer = desk.post("/dead/act", page, act="resend")
+    assert "/dead/resend" not in page
+    answer = desk.post("/dead/resend", page)
     assert (answer.status_code, "can't be sent again" in answer.text.replace("&#39;", "'")) == (409, True)
     assert broker.llen("orders.close") == 0
 
@@ -79,4 +79,4 @@ def test_what_a_stranger_wrote_is_text(desk: Desk, broker: redis.Redis) -> None:
     for page in (desk.get("/dead"), desk.get("/dead/letter", **letter(desk))):
         assert "<script" not in page
     for odd in ({}, {"digest": "0" * 64}, {"queue": HOSTILE, "digest": HOSTILE}):
-        assert desk.client.get("/dead/letter", params=odd).status_code == 404
+        assert desk.client.get("/dead/letter", params=odd).status_code == 409
