@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ class DeskStack:
         """Send a command of `main` as any Celery client does; its id."""
         kwargs = {"account": "main", **arguments}
         task, command_id = f"orders.{name}", command_id or f"{name}-{uuid4().hex[:8]}"
-        self.app.send_task(task, kwargs=kwargs, task_id=command_id, queue=task)
+        headers = {"enqueued_at": time.time_ns() // 1_000_000}
+        self.app.send_task(task, kwargs=kwargs, task_id=command_id, queue=task, headers=headers)
         return command_id
 
     def withdraw(self, address: str = ADDRESS, qty: str = "1.5", command_id: str = "") -> str:

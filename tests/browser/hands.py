@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -61,7 +61,7 @@ def is_gone(element: WebElement) -> bool:
     """Whether the page that had this element has been left."""
     try:
         element.is_enabled()
-    except StaleElementReferenceException:
+    except WebDriverException:  # stale, or, while the next page comes, "does not belong to the document"
         return True
     return False
 

@@ -44,6 +44,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskStack]:
 
 @pytest.fixture
 def stack(started: DeskStack) -> Iterator[DeskStack]:
+    if started.worker.status != "running":
+        started.worker.start()
+        started.worker.ready()
     started.quiet()
     yield started
     started.venue.release("drop")
@@ -232,6 +235,57 @@ def test_night_10_many_unknowns_after_an_outage(stack: DeskStack, hands: Hands) 
     hands.visitor.until_text("No command is unknown")
     assert stack.all_end(lost) == {("accepted", "ok")}
     check_night(10, hands)
+
+
+def test_night_11_a_cool_down_that_is_not_needed_any_more(stack: DeskStack, hands: Hands) -> None:
+    stack.venue.fault("envelope", path="withdraw", status=429, retry_after="600")
+    assert stack.ended(stack.withdraw())[0] == "not_sent"
+    hands.click("Parked")
+    hands.visitor.until_text("left")
+    hands.visitor.look("11-cool-down")
+    hands.click("End…")
+    hands.visitor.until_text("If the venue still wants no requests")
+    hands.type("why", "their support lifted the ban")
+    hands.click("End the cool-down")
+    hands.visitor.until_text("Ended: the cool-down")
+    assert stack.ended(stack.withdraw()) == ("accepted", "ok")
+    check_night(11, hands)
+
+
+def test_night_12_dead_letters_after_a_bad_deploy(stack: DeskStack, hands: Hands) -> None:
+    stack.worker.kill()
+    put_aside = stack.close()
+    with stack.server.client() as broker:
+        assert put_aside in broker.rpoplpush("orders.close", "orders.close.dead")
+    stack.worker.start()
+    stack.worker.ready()
+    hands.click("Dead letters")
+    hands.visitor.look("12-dead")
+    hands.click("Look, send again or drop")
+    hands.visitor.look("12-letter")
+    hands.click("Send again…")
+    hands.type("why", "the old worker is back")
+    hands.click("Send it again")
+    hands.visitor.until_text("Sent again:")
+    assert stack.ended(put_aside) == ("accepted", "ok")
+    check_night(12, hands)
+
+
+def test_night_13_nobody_serves_a_queue(stack: DeskStack, hands: Hands) -> None:
+    stack.worker.kill()
+    waiting = stack.withdraw()
+    hands.click("Queues")
+    hands.visitor.until_text("1", "tr:has(a, th) td")
+    hands.visitor.look("13-waiting")
+    hands.click("Ask the doctor")
+    hands.visitor.until_text("nobody serves orders.cancel")
+    hands.visitor.look("13-doctor")
+    stack.worker.start()
+    stack.worker.ready()
+    assert stack.ended(waiting) == ("accepted", "ok")
+    hands.click("Queues")
+    hands.visitor.look("13-served")
+    check_night(13, hands)
 
 
 # -- all sorts of people, and of venues --------------------------------------------------------------------------------
