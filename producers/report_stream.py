@@ -30,7 +30,8 @@ class ReportStream:
     ...         ...
 
     :class:`~producers.errors.IdReused` and :class:`~producers.errors.ChainBroken` are raised in place of the command's
-    report. They are about that command alone: iterate again for the others.
+    report. They are about that command alone: iterate again for the others. What is not believed
+    (:class:`~producers.errors.ReportUnverified`) is not given; its command stays :attr:`open`.
     """
 
     def __init__(self, watcher: Watcher, checker: ReportChecker, limit: int = MAX_FOLLOWED) -> None:
@@ -49,7 +50,10 @@ class ReportStream:
 
         Raises:
             asyncio.QueueFull: the stream would follow more than 10,000 commands; none of these is followed.
+            ValueError: the stream is closed.
         """
+        if self._watch.closed:
+            raise ValueError("the stream of reports is closed")
         command_ids = {id_of(command) for command in commands}
         if self._awaited.count_with(command_ids) > self._limit:
             raise asyncio.QueueFull(f"a stream of reports follows at most {self._limit:,} commands at a time")
@@ -57,14 +61,15 @@ class ReportStream:
         self._watch.add(command_ids)
 
     def close(self) -> None:
-        """Follow no command any longer."""
+        """Follow no command any longer, and end the iteration."""
         command_ids = self._awaited.open
         for command_id in command_ids:
             self._awaited.close(command_id)
         self._watch.discard(command_ids)
+        self._watch.close()
 
     async def next(self, deadline: float | None = None) -> Report | None:
-        """The next report; None if none comes by the deadline (in the event loop's time), or the client is closed."""
+        """The next report; None if none comes by the deadline (in the event loop's time), or all is closed."""
         while await self._watch.next(deadline):
             command_id, raw = self._watch.stored.popitem()
             if (report := await self._read(command_id, raw)) is not None:

@@ -46,6 +46,7 @@ class Watch:
         self.watcher = watcher
         self.stored: dict[str, bytes] = {}
         """Results by id that the wait has not taken yet."""
+        self.closed = False
         self._unseen: set[str] = set()
         self._told = asyncio.Event()
 
@@ -72,14 +73,19 @@ class Watch:
             self._told.set()
 
     def wake(self) -> None:
-        """The watcher has failed or was closed."""
+        """The watcher has failed, or it or this watch was closed."""
         self._unseen.clear()
         self._told.set()
+
+    def close(self) -> None:
+        """End the wait."""
+        self.closed = True
+        self.wake()
 
     async def next(self, deadline: float | None) -> bool:
         """Wait until something is :attr:`stored`. False if nothing is by the deadline (in the loop's time) and at the
         first look at all ids, or when the client was closed."""
-        while not self.stored and not self.watcher.closed:
+        while not self.stored and not self.closed and not self.watcher.closed:
             self._told.clear()
             try:
                 async with asyncio.timeout_at(None if self._unseen else deadline):

@@ -219,6 +219,23 @@ def test_a_stream_gives_the_reports_of_what_is_added_as_they_come(server: Server
     run(test)
 
 
+def test_a_closed_stream_ends(server: Server) -> None:
+    """Also for the task that iterates over it while another closes it."""
+
+    async def test() -> None:
+        async with client_of(server) as client:
+            reports = client.reports("1")
+            ended = asyncio.create_task(anext(reports, None))
+            await asyncio.sleep(0)
+            reports.close()
+            assert await ended is None
+            assert [each async for each in reports] == []
+            with pytest.raises(ValueError, match="the stream of reports is closed"):
+                reports.add("2")
+
+    run(test)
+
+
 def test_a_stream_is_bounded_and_ends_with_its_client(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with client_of(server) as client:

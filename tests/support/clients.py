@@ -25,7 +25,11 @@ class AsyncClientInThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="event loop")
         self._thread.start()
-        self._client = self._call(self._made(*arguments, **named))
+        try:
+            self._client = self._call(self._made(*arguments, **named))
+        except BaseException:
+            self._end()
+            raise
 
     @classmethod
     async def _made(cls, *arguments: Any, **named: Any) -> Any:
@@ -77,6 +81,9 @@ class AsyncClientInThread:
     def close(self) -> None:
         self._call(self._client.close())
         self._call(self._nothing_left())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
