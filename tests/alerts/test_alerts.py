@@ -134,6 +134,7 @@ def tell(story: Story) -> None:
         story.until_received("OrdersQueueWait", "OrdersQueueStands", "OrdersNoWorkerOnQueue", "OrdersDeadLetters")
         story.until_received("OrdersUnsealed", "OrdersBadlySealed", "OrdersKeysFileBroken")
         story.until_received("OrdersParkedOverdue", "OrdersCoolDown")
+        story.until_received("OrdersWebhookLate", "OrdersWebhookGaveUp")
         stack.venue.clear_faults()
         story.unanswered.extend(unanswered(story.prometheus))
         story.workers[1].kill()
@@ -149,6 +150,9 @@ def commands_go_wrong(stack: Stack) -> None:
     """A lost withdrawal, a denied one, a halt that nobody remembers, a reused id, a bug, a venue that fails, a key that
     it refuses, a clock that is off."""
     two_hours_ago = int(time.time() * 1000) - 7_200_000
+    stack.ledger.hset("orders:webhooks", "books", "0-0 0 0")
+    stack.ledger.zadd("orders:webhook:books:open", {f"{two_hours_ago}-0": two_hours_ago})
+    stack.ledger.zadd("orders:webhook:books:dead", {f"{two_hours_ago}-1": two_hours_ago})
     stack.venue.fault("cut_after", path="withdraw", times=1)
     lost = stack.send("orders.withdraw", account="main", asset="ETH", qty="0.01", address="0xabc")
     until(lambda: stack.ledger.zcard("orders:unknown"), "an unknown")

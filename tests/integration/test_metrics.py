@@ -152,8 +152,10 @@ def test_it_tells_what_happened_and_what_is(scrape: Scrape) -> None:
 
 WAITING = {catalogue.QUEUED_SINCE.name, catalogue.HELD_SINCE.name}
 SEALS = {catalogue.BADLY_SEALED.name, catalogue.KEYS_FILE_USABLE.name}
-NOT_HERE = WAITING | SEALS | {catalogue.LOOKS.name}
-"""Nothing waits here, no seal is asked for (see tests/alerts), and no venue knows client order ids."""
+WEBHOOKS = {metric.name for metric in (*catalogue.EVENTS, *catalogue.STATE) if "webhook" in metric.labels}
+NOT_HERE = WAITING | SEALS | WEBHOOKS | {catalogue.LOOKS.name}
+"""Nothing waits here, no seal is asked for (see tests/alerts), no venue knows client order ids, and there is no webhook
+(see tests/contract/test_webhooks_by_hand.py)."""
 
 
 def test_every_metric_is_there(scrape: Scrape) -> None:
