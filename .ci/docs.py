@@ -30,6 +30,8 @@ BESIDE = {"cli.md": HELP, "settings.md": SETTINGS}
 """After which page of the navigation each page that is made from the code comes."""
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 BLOCK = re.compile(r"(^```[^\n]*\n.*?^```$)", re.MULTILINE | re.DOTALL)
+PLACEHOLDERS = {"accounts": "ALIAS", "webhooks": "NAME"}
+"""What stands for the name of a member, by the group whose members have names of the reader's own."""
 HELP_WIDTH = 88
 """Columns of the terminal for which the program's help is printed."""
 
@@ -211,7 +213,11 @@ def rows_of(model: Any, prefix: str) -> Iterator[tuple[str, str, str, str]]:
             continue
         seen.add(group)
         mapped = get_origin(field.annotation) is dict
-        inner = f"{prefix}<{kind}>__" if kind else f"{prefix}{name.upper()}__" + ("<ALIAS>__" if mapped else "")
+        inner = (
+            f"{prefix}<{kind}>__"
+            if kind
+            else f"{prefix}{name.upper()}__" + (f"<{PLACEHOLDERS[name]}>__" if mapped else "")
+        )
         yield from rows_of(group, inner)
 
 

@@ -32,7 +32,9 @@ class WebhookSettings(QuotedTextModel):
     accounts: str = ""
     """Only reports of these accounts, separated by commas; empty for all."""
     commands: str = ""
+    """Only reports of these commands, separated by commas; empty for all."""
     outcomes: str = ""
+    """Only reports with these outcomes, separated by commas; empty for all."""
     allow_http: bool = False
     """Allows plain http also to other than loopback addresses."""
     ca_file: str = ""
