@@ -136,6 +136,13 @@ class OrderConsumer(Consumer):
             self._next_flush = now + FLUSH_SECONDS
             self.hub.call_soon(self.hub.call_later, FLUSH_SECONDS, self._flush_events)
 
+    def stop(self) -> None:
+        """Celery's own, once the events are sent that were noted before."""
+        # A second signal may come in the middle of the loop's own flush.
+        if self.event_dispatcher is not None and not self.event_dispatcher.mutex.locked():
+            self._flush_events()
+        super().stop()
+
     def _source_queue(self, message: Any) -> str:
         """The queue that a message was taken from. The queue that the message itself names was written by its
         sender."""

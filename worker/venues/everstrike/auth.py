@@ -14,6 +14,7 @@ def auth_headers(credentials: Credentials, body: bytes | None = None) -> dict[st
     """
     headers = {"x-api-key": credentials.api_key}
     if body is not None:
-        digest = hmac.digest(credentials.secret_key.encode(), body, hashlib.sha256)
+        # Not hmac.digest, which releases the interpreter: the signature would age while other threads have it.
+        digest = hmac.new(credentials.secret_key.encode(), body, hashlib.sha256).digest()
         headers["x-signature"] = base64.b64encode(digest).decode("ascii")
     return headers

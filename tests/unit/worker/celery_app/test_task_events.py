@@ -78,14 +78,33 @@ def hub() -> Iterator[Hub]:
     hub.close()
 
 
-def test_the_loop_sends_what_any_thread_notes_in_one_message(hub: Hub) -> None:
+def consumer(hub: Hub, producer: Producer) -> OrderConsumer:
     app = Celery("consuming", set_as_current=False)
     app.conf.update(celery_config(WorkerSettings(redis_url="redis://127.0.0.1:1")))
     controller = SimpleNamespace(use_eventloop=True, state=None, semaphore=None)
     made = instantiate(app.conf.worker_consumer, print, app=app, timer=Timer(), controller=controller, hub=hub)
     assert isinstance(made, OrderConsumer)
+    made.event_dispatcher = dispatcher(producer, made.on_send_event_buffered)
+    return made
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_worker_that_stops_sends_what_was_noted(hub: Hub, monkeypatch: pytest.MonkeyPatch, *, busy: bool) -> None:
+    """Unless a signal has interrupted the loop while it sends: it would wait for itself."""
     producer = Producer()
-    made.event_dispatcher = events = dispatcher(producer, made.on_send_event_buffered)
+    made = consumer(hub, producer)
+    monkeypatch.setattr(made.blueprint, "stop", lambda _: producer.sent.append("stopped"))
+    made.event_dispatcher.send("task-started", uuid=1)
+    if busy:
+        made.event_dispatcher.mutex.acquire()
+    made.stop()
+    assert producer.sent == ([] if busy else [([1], threading.get_ident())]) + ["stopped"]
+
+
+def test_the_loop_sends_what_any_thread_notes_in_one_message(hub: Hub) -> None:
+    producer = Producer()
+    made = consumer(hub, producer)
+    events = made.event_dispatcher
 
     def note(number: int) -> None:
         events.send("task-started", uuid=number)
