@@ -1,4 +1,4 @@
-"""`orders completion SHELL`, and the values that are completed: accounts, commands, outcomes, profiles and ids.
+"""`orders completion SHELL`, and the values that are completed: accounts, commands, profiles and ids.
 
 The scripts speak the protocol of Typer's completion for bash, which answers with one value a line and imports nothing
 for it. Whatever fails while a person presses a key fails silently.
@@ -18,7 +18,6 @@ from producers import setting_sources
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
 """Values that no shell takes for anything else. Others, which a stranger may have made, are not completed."""
 _COMMANDS = ("close", "submit", "cancel", "withdraw", "positions")
-_OUTCOMES = ("accepted", "rejected", "not_sent", "unknown")
 SECONDS = 1.0
 """How long a person waits for ids from the ledger at most, at each step with it."""
 
@@ -95,11 +94,6 @@ def profiles(incomplete: str) -> list[str]:
 def commands(incomplete: str) -> list[str]:
     """Names of the commands to a venue."""
     return _beginning(_COMMANDS, incomplete)
-
-
-def outcomes(incomplete: str) -> list[str]:
-    """How a command may end."""
-    return _beginning(_OUTCOMES, incomplete)
 
 
 def command_ids(incomplete: str) -> list[str]:

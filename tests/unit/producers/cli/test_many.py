@@ -106,6 +106,19 @@ def test_a_dry_run_of_a_file_connects_to_nothing(dead: None, orders: Orders, wri
     assert "address=0xab" in orders("send", file, "--dry-run").out
 
 
+@pytest.mark.parametrize("columns", ["24", "80", "200"])
+def test_no_id_pair_or_address_is_broken_at_any_width(
+    dead: None, orders: Orders, write: Write, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    address, long_id, pair = "0x52908400098527886E0F7030069857D2E4169EE7", "payout:" + "x" * 100, "P" * 60
+    monkeypatch.setenv("COLUMNS", columns)
+    file = write({**WITHDRAW, "address": address, "id": long_id}, {**CLOSE, "pair": pair})
+    shown = orders("send", file, "--dry-run").out.split()
+    assert {f"address={address}", long_id, f"pair={pair}"} <= set(shown)
+    one = orders("close", "-a", "main", "--pair", pair, "--id", long_id, "--dry-run").out.split()
+    assert {pair, long_id} <= set(one)
+
+
 def test_a_broker_that_is_away_is_told_with_how_to_repeat_it(dead: None, orders: Orders, write: Write) -> None:
     ran = orders("send", write(CANCEL), "--id-prefix", "night")
     assert (ran.code, "0 of 1 are enqueued" in ran.err, "--id-prefix night" in ran.err) == (1, True, True)

@@ -93,7 +93,6 @@ def test_accounts_profiles_and_words_are_completed(file: Path) -> None:
     assert completion.accounts("x") == []
     assert completion.profiles("n") == ["night"]
     assert completion.commands("w") == ["withdraw"]
-    assert completion.outcomes("") == ["accepted", "not_sent", "rejected", "unknown"]
     file.write_text("not = [toml", encoding="utf-8")
     assert completion.accounts("") == completion.profiles("") == []
 
