@@ -22,7 +22,7 @@ OWN_COMMANDS = {
     "withdraw": ("Withdraw an asset to an address.", SENDING, "venue_commands:withdraw"),
     "positions": ("Query open positions.", SENDING, "venue_commands:positions"),
     "show": ("Show how a command ended.", SENDING, "venue_commands:show"),
-    "send": ("Send many commands in one batch, from a file of JSON lines.", SENDING, "send_file:send_file"),
+    "send": ("Send many commands in one batch, from a file of JSON lines.", SENDING, "batch:send_file"),
     "keygen": ("Make a key to sign with.", OPERATING, "keygen:keygen"),
     "config": ("Show the settings in force, and where each comes from.", PROGRAM, "config:config"),
     "completion": ("Print the completion of a shell: bash, zsh or fish.", PROGRAM, "completion:completion"),

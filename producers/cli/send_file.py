@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
 from producers import exact_json
 from producers.cli.exit_codes import ExitCode, worst
-from producers.cli.forms import JsonOption, emit_line, print_many
-from producers.cli.options import DryRunOption, SendOptions, TimeoutOption, WaitOption, confirm
+from producers.cli.forms import emit_line, print_many
+from producers.cli.options import SendOptions, confirm
 from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note
 from producers.cli.report import exit_with_report
 from producers.cli.send import connected, interrupted, preview, waited, what_pays_out
@@ -48,44 +48,19 @@ class Line:
     lane: str | None
 
 
-def send_file(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - is standard input.")],
-    id_prefix: Annotated[
-        str | None,
-        typer.Option(
-            "--id-prefix",
-            metavar="PREFIX",
-            help="A line without an id gets PREFIX-NUMBER; default: a new one. With the same prefix the same file can "
-            "be sent again, and no command is executed twice.",
-        ),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before withdrawals; required without a terminal.")
-    ] = False,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 60.0,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Send many commands in one batch: one JSON object a line, with the command, its arguments, and an id and a lane
-    if wanted.
-
-    Everything is validated before anything is enqueued, and each problem is told with its line. With --wait each report
-    is shown, and the exit code is the worst: 5 unknown, then 1 failed, 6 no report, 2, 3 rejected, 4 not_sent, 0.
-
-    Example: a line such as {"command": "cancel", "account": "main", "order_id": "7d2f", "id": "cancel-17"}
-    """
-    options = SendOptions(None, wait, timeout, as_json)
+def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confirmed: bool) -> typer.Exit:
+    """Send the commands of a file; returns the exit to raise."""
+    as_json = options.as_json
     print_many()
     with exit_on_error(WHERE, as_json=as_json), connected() as client:
         prefix = _prefix(client, id_prefix)
         lines = _read(client, file, prefix, as_json=as_json)
-        if dry_run:
-            raise _preview(client, lines, as_json=as_json)
-        _confirm(lines, yes=yes, as_json=as_json)
+        if options.dry_run:
+            return _preview(client, lines, as_json=as_json)
+        _confirm(lines, yes=confirmed, as_json=as_json)
         sent = _enqueue(client, lines, prefix, as_json=as_json)
         with exit_if_stdout_fails(WHERE, "The commands are enqueued"):
-            raise _reports(client, sent, options) if wait else _announce(lines, as_json=as_json)
+            return _reports(client, sent, options) if options.wait else _announce(lines, as_json=as_json)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

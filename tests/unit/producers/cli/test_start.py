@@ -17,8 +17,26 @@ HEAVY = {
     *("pydantic", "pydantic_settings", "pydantic_core", "celery", "kombu", "redis", "rich", "yaml", "asyncio"),
     *("worker", "cryptography", "opentelemetry", "markdown_it", "pygments"),
 }
-QUICK = ["--help", "-h", "version", "--version --json", "close --help", "help withdraw", "submit --help", "show -h"]
-QUICK += ["bogus", "close", "close --bogus", "close -a main --pair P --deadline soon", "--json show", "-o table --json"]
+QUICK = [
+    "--help",
+    "-h",
+    "version",
+    "--version --json",
+    "close --help",
+    "help withdraw",
+    "send -h",
+    "submit --help",
+    "show -h",
+]
+QUICK += [
+    "submit --help",
+    "bogus",
+    "close",
+    "close --bogus",
+    "close -a main --pair P --deadline soon",
+    "--json show",
+    "-o table --json",
+]
 
 
 @pytest.mark.parametrize("line", QUICK)
