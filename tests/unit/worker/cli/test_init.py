@@ -46,6 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ValkeyServer
     monkeypatch.delenv("ORDERS_REDIS_URL")
     # It is set by the program for its own checks.
     monkeypatch.setenv("ORDERS_CONFIG_FILE", "")
+    # No finding is folded.
+    monkeypatch.setenv("COLUMNS", "300")
     return tmp_path
 
 
