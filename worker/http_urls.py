@@ -17,7 +17,8 @@ def url_problem(url: str, *, allow_http: bool, query: bool = False) -> str:
         return "must be an http(s) URL"
     if parts.scheme not in ("http", "https") or not parts.hostname or not _is_requestable(url):
         return "must be an http(s) URL"
-    if parts.username or parts.fragment or (parts.query and not query):
+    # Also a password without a user.
+    if "@" in parts.netloc or parts.fragment or (parts.query and not query):
         return "must hold no user or fragment" if query else "must hold no user, query or fragment"
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
         return "is plain http to a host that is not this machine; set allow_http to mean it"

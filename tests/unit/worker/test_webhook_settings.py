@@ -41,6 +41,7 @@ def test_a_webhook_is_named_in_lower_case_and_shows_no_secret() -> None:
         ("URL", "http://books.test/hunter2", "plain http to a host that is not this machine"),
         ("URL", "ftp://books.test/hunter2", "must be an http(s) URL"),
         ("URL", "https://hunter2:x@books.test/", "must hold no user or fragment"),
+        ("URL", "https://:hunter2@books.test/", "must hold no user or fragment"),
         ("URL", "hunter2", "must be an http(s) URL"),
         ("SECRET", "hunter2", "must be whsec_ and the base64 of 24 to 64 random bytes"),
         ("SECRET", "whsec_hunter2", "must be whsec_ and the base64"),
