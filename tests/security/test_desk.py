@@ -263,6 +263,14 @@ def test_a_login_that_is_removed_or_changed_ends_its_sessions(logins: Desk) -> N
 # -- logins ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_password_in_the_field_of_the_name_is_not_logged(logins: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    browser = logins.stranger()
+    assert log_in(browser, PASSWORD).status_code == 403
+    assert log_in(browser, "ann", "not hers at all").status_code == 403
+    assert PASSWORD not in caplog.text
+    assert "wrong password of ann" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["ann", "nobody", "ANN", "ann:", "ann\n", ""])
 def test_guessing_is_slowed_down_and_locks_nobody_out_for_long(logins: Desk, name: str) -> None:
     browser = logins.stranger()

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from producers.printable import printable
 from worker.desk.entrance import Entrance
 from worker.desk.gate import is_local
 from worker.desk.views import form_of, frame_of, render
@@ -49,7 +48,9 @@ def log_in(request: Request) -> Response:
         logger.info("%s has logged in", name)
         return _opened(request, found, target)
     if found is None:
-        logger.warning("a wrong password, or no such login: %s", printable(name, 64))
+        # A name that is none may be a password, typed into the wrong field.
+        logins = entrance_of(request).logins
+        logger.warning("a wrong password of %s", name if logins and logins.knows(name) else "a name that has no login")
         return _ask(request, target, "That is not a name with its password.", 403, name)
     seconds = math.ceil(found)
     problem = f"Too many attempts. The next one can be made in {seconds} s."
