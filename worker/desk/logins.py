@@ -87,8 +87,9 @@ def parse(content: bytes) -> Mapping[str, str]:
         if not _is_affordable(stored):
             raise FileUnusable(f"line {number}: no hash of `orders desk --add-login {name}`")
         found[name] = stored
-    if not found or len(found) > MAX_LOGINS:
-        raise FileUnusable(f"it has {len(found)} logins; 1 to {MAX_LOGINS} can be used")
+    if len(found) > MAX_LOGINS:
+        raise FileUnusable(f"it has {len(found)} logins; {MAX_LOGINS} can be used")
+    # None is valid: whoever removes the last line wants nobody to go on.
     return found
 
 
@@ -184,12 +185,14 @@ class Logins:
 
     def __init__(self, path: Path, now: Callable[[], float] = monotonic) -> None:
         """Raises:
-        FileUnusable: the file can't be used, or others may read it.
+        FileUnusable: the file can't be used, has no login, or others may read it.
         """
         self._path = path
         self._file: WatchedFile[Mapping[str, str]] = WatchedFile(path, parse, {}, "the file of logins", now)
         if problem := self._file.problem or access_problem(path):
             raise FileUnusable(problem)
+        if not self._file.current():
+            raise FileUnusable("it has no login: `orders desk --add-login NAME` adds one")
         self._attempts = Attempts(now)
         self._one_at_a_time = threading.Lock()
         self._nobody = hashed(secrets.token_hex(16))
@@ -198,6 +201,10 @@ class Logins:
         """What changes when a login changes: a session goes on only with the one that it began with."""
         stored = self._file.current().get(name)
         return None if stored is None else hashlib.sha256(stored.encode()).hexdigest()
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a login of this name."""
+        return name in self._file.current()
 
     def check(self, name: str, password: str) -> str | float | None:
         """The proof of a login whose password this is; None for a wrong one; else the seconds to wait before the next

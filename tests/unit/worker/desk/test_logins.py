@@ -44,8 +44,6 @@ def test_a_password_has_bounds(password: str) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "0 logins"),
-        (b"# nobody\n", "0 logins"),
         (b"\xff", "UTF-8"),
         (b"Ann:x", "line 1: a name"),
         (b"ann:plain", "line 1: no hash"),
@@ -58,6 +56,20 @@ def test_a_broken_line_is_named_and_not_quoted(content: bytes, says: str) -> Non
     with pytest.raises(FileUnusable, match=says) as error:
         parse(content)
     assert "plain" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "# nobody\n"])
+def test_a_file_without_a_login_opens_no_desk_and_ends_every_login_of_one_that_runs(
+    tmp_path: Path, content: str
+) -> None:
+    now, path = 0.0, tmp_path / "logins"
+    add_login(path, "ann", PASSWORD)
+    running = Logins(path, lambda: now)
+    path.write_text(content, encoding="utf-8")
+    now += 10
+    assert (running.proof_of("ann"), running.check("ann", PASSWORD)) == (None, None)
+    with pytest.raises(FileUnusable, match="no login"):
+        Logins(path)
 
 
 def test_a_name_twice_is_refused() -> None:
