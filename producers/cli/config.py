@@ -60,12 +60,17 @@ def _defaults(found: dict[str, FoundSetting]) -> list[tuple[str, str, str]]:
 
 def _shown(name: str, value: str, model: type[BaseModel]) -> str:
     leaf = _leaf(name, model)
-    if leaf is None or leaf is SecretStr or SecretStr in get_args(leaf):
+    if leaf is None or leaf is SecretStr or SecretStr in get_args(leaf) or _is_group(leaf):
         return REDACTED
     if name in (f"{PREFIX}REDIS_URL", *(f"{PREFIX}{each.upper()}" for each in QueueSettings.DATABASES)):
         return redacted_url(value)
     # No other setting is a URL with a password, except by mistake.
     return re.sub(r"\?.*", f"?{REDACTED}", re.sub(r"//[^/]*@", f"//{REDACTED}@", value)) if "://" in value else value
+
+
+def _is_group(leaf: Any) -> bool:
+    """Whether a setting is a group, which may be given as JSON in one variable, with the secrets in it."""
+    return any(isinstance(each, type) and issubclass(each, BaseModel) for each in (leaf, *get_args(leaf)))
 
 
 def _leaf(name: str, model: type[BaseModel]) -> Any:

@@ -60,6 +60,12 @@ def test_each_setting_is_shown_with_its_source(file: Path, orders: Orders, monke
     assert (table.code, "hunter2" in table.out + table.err) == (0, False)
 
 
+@pytest.mark.parametrize("name", ["ACCOUNTS", "ACCOUNTS__MAIN", "WEBHOOKS", "WEBHOOKS__BOOKS", "AUTH"])
+def test_a_group_as_json_in_one_variable_is_masked(orders: Orders, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"ORDERS_{name}", '{"main": {"secret_key": "hunter2"}, "secret": "hunter2"}')
+    assert found(orders)[f"ORDERS_{name}"] == ("***", "environment")
+
+
 def test_a_profile_is_what_the_program_uses(file: Path, orders: Orders) -> None:
     assert "redis://***@127.0.0.1:1/2" in orders("unknown").err
     assert "redis://***@127.0.0.2:1/2" in orders("--profile", "night", "unknown").err
