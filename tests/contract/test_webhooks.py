@@ -79,6 +79,26 @@ def test_each_end_is_lent_once(operator: OperatorFixture, queue: WebhookQueue) -
     assert queue.state().waiting == 2
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"event": "settle"},
+        {"event": "settle", "outcome": "accepted"},
+        {"event": "begin", "seq": "inf"},
+        {"event": "begin", "seq": "9" * 400},
+        {"event": "settle", "id": "x", "outcome": "accepted,unknown", "seq": "x"},
+    ],
+)
+def test_an_entry_that_somebody_else_has_added_keeps_none_after_it(
+    operator: OperatorFixture, queue: WebhookQueue, client: redis.Redis, forged: dict[str, Any]
+) -> None:
+    client.xadd(JOURNAL_KEY, forged)
+    queue.take((), LEASE_MS)
+    operator.unknown("a")
+    assert take(queue).command_id == "a"
+    assert queue.take(ALL, LEASE_MS).delivery is None
+
+
 def test_a_new_webhook_begins_with_what_comes_next(operator: OperatorFixture, client: redis.Redis) -> None:
     operator.unknown("before")
     queue = WebhookQueue(client, "books")

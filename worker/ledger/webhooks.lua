@@ -52,7 +52,7 @@ local function read_on(count, outcomes)
   local page = redis.call('XRANGE', journal, '(' .. position, '+', 'COUNT', count)
   for _, found in ipairs(page) do
     local entry = entry_of(found[2])
-    local number = tonumber(entry.seq or '')
+    local number = #(entry.seq or '') < 16 and tonumber(string.match(entry.seq or '', '^%d+$'))
     if number then
       -- Entries in between were trimmed before they were read.
       if seq >= 0 and number > seq + 1 then
@@ -61,7 +61,9 @@ local function read_on(count, outcomes)
       seq = number
     end
     position = found[1]
-    if ENDS[entry.event] and string.find(outcomes, ',' .. entry.outcome .. ',', 1, true) then
+    -- An entry that somebody else has added may lack anything: it must not keep those after it.
+    if ENDS[entry.event] and entry.id and entry.outcome
+      and string.find(outcomes, ',' .. entry.outcome .. ',', 1, true) then
       put(position, {id = entry.id, outcome = entry.outcome, since = tonumber(string.match(position, '^%d+')), attempt = 0})
     end
   end
