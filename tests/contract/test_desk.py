@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from html import unescape
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,25 @@ def test_a_halt_that_is_gone_is_not_lifted(browser: Browser) -> None:
     answer = browser.post("/halts/lift", data={"csrf": browser.csrf(), "scope": "main/close"})
     assert answer.status_code == 409
     assert "lifted meanwhile" in answer.text
+
+
+def test_a_halt_that_replaces_the_one_that_was_shown_is_not_lifted_even_at_the_last_moment(
+    desk: Desk, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.confirm("/halts/set", {"csrf": browser.csrf(), **WITHDRAW}, who="ann", why="maintenance")
+    operator = desk.services.operator
+    ((scope, _),) = operator.halts()
+    resume = operator.resume
+
+    def late(*scopes: HaltScope, **word: Any) -> bool:
+        operator.halt(scope, who="bob", why="a key was stolen")
+        return resume(*scopes, **word)
+
+    monkeypatch.setattr(operator, "resume", late)
+    fields = browser.form("/halts", "/halts/lift")
+    browser.confirm("/halts/lift", fields, who="ann", why="it is over")
+    assert [halt.why for _, halt in operator.halts()] == ["a key was stolen"]
+    assert "Nothing was lifted" in browser.get("/halts").text
 
 
 def test_with_a_key_the_word_is_signed_by_its_owner_whoever_is_named(server: Server) -> None:

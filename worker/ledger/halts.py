@@ -95,10 +95,24 @@ class Halts:
             entries.append(entry_fields("halt", scope=scope.field, who=halt.who, why=halt.why, **proof))
         self._journal.write_all(entries, HALTS_KEY, "HSET", *stored)
 
-    def remove(self, scope: HaltScope, *, who: str, why: str, signed: Mapping[str, str] = NOT_SIGNED) -> bool:
-        """End the halt of exactly this scope; False when there is none."""
+    def remove(
+        self,
+        scope: HaltScope,
+        *,
+        who: str,
+        why: str,
+        seen: Halted | None = None,
+        signed: Mapping[str, str] = NOT_SIGNED,
+    ) -> bool:
+        """End the halt of exactly this scope, if it is the one that was ``seen``; else False."""
         entry = entry_fields("resume", scope=scope.field, who=who, why=why, **signed)
-        return self._journal.write_all([entry], HALTS_KEY, "HDEL", scope.field) == 1
+        change = ["HDEL", scope.field]
+        if seen is not None:
+            text = cast("str | None", guarded(self._client.hget, HALTS_KEY, scope.field))
+            if text is None or halt_of(text) != seen:
+                return False
+            change = ["REMOVE", scope.field, text]
+        return self._journal.write_all([entry], HALTS_KEY, *change) == 1
 
     def all(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""

@@ -32,7 +32,7 @@ class JournalWriter:
 
     def write_all(self, entries: Sequence[Mapping[str, str]], hash_key: str = "", *change: str) -> int:
         """Add entries, and change a hash in the same step: ``change`` is ``HSET``, ``HSETNX`` or ``HDEL`` with its
-        arguments.
+        arguments, or ``REMOVE`` with a field and the value that it must still have.
 
         Returns how many of the hash's fields were added or removed; where a removal finds none, or an ``HSETNX`` finds
         one, nothing is written.

@@ -131,11 +131,11 @@ class OperatorService:
         signed = Word("halt", halt.who, halt.why, halt.at, scope=scope.field).signed(self._key)
         return replace(halt, kid=signed.get("kid", ""), sig=signed.get("sig", ""))
 
-    def resume(self, halted: HaltScope, *, who: str, why: str = "") -> bool:
-        """End the halt of exactly this scope; False when there is none."""
+    def resume(self, halted: HaltScope, *, who: str, why: str = "", seen: Halted | None = None) -> bool:
+        """End the halt of exactly this scope, if it is the one that was ``seen``; else False."""
         who, why = _printable(who, why)
         word = Word("resume", who, why, self._clock.now_ms(), scope=halted.field)
-        return self._halts.remove(halted, who=who, why=why, signed=word.signed(self._key))
+        return self._halts.remove(halted, who=who, why=why, seen=seen, signed=word.signed(self._key))
 
     def halts(self) -> list[tuple[HaltScope, Halted]]:
         """Every halt that holds."""

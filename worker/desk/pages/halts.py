@@ -121,8 +121,8 @@ def lift(request: Request) -> Response:
     )
 
     def act(who: str, why: str) -> str:
-        if not services.operator.resume(scope, who=who, why=why):
-            return f"There was no halt of {scope.in_words()} any more."
+        if not services.operator.resume(scope, who=who, why=why, seen=standing):
+            return f"Nothing was lifted: that halt of {scope.in_words()} was lifted or replaced meanwhile."
         return f"Lifted: the halt of {scope.in_words()}."
 
     return change(request, shown, act)
