@@ -169,7 +169,8 @@ def test_what_has_not_begun_is_told_from_its_intent(operator: OperatorFixture, h
     assert (found.state, found.command, found.account, found.complete) == ("ENQUEUED", "close", "main", True)
     assert [(each.at, each.event) for each in found.moments] == [(7, "enqueued")]
     operator.client.hset("orders:outbox:close", "y", "no intent")
-    assert [history.of(each) for each in ("y", "nothing", "", "x" * 300, "\n")] == [None] * 5
+    operator.client.hset("orders:outbox:close", "z", b"\xff")
+    assert [history.of(each) for each in ("y", "z", "nothing", "", "x" * 300, "\n")] == [None] * 6
 
 
 def test_a_journal_that_was_trimmed_says_so_and_what_is_left(operator: OperatorFixture, history: History) -> None:

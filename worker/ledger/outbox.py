@@ -142,9 +142,8 @@ def intent_of(client: redis.Redis, command_id: str) -> Intent | None:
         sizes = guarded(pipe.execute, False)
     for outbox, size in zip(ALL_OUTBOXES, sizes, strict=True):
         if isinstance(size, int) and 0 < size <= MAX_INTENT_BYTES:
-            stored = guarded(client.hget, outbox, command_id)
-            try:
-                return read_intent(command_id, str(stored))
+            try:  # a sender may have stored what is no UTF-8
+                return read_intent(command_id, str(guarded(client.hget, outbox, command_id)))
             except (ValueError, KeyError, TypeError, RecursionError):
                 return None
     return None
