@@ -19,6 +19,7 @@ from tests.support.receiver import SECRET, Receiver
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
 from worker.clock import SystemClock
+from worker.ledger.keys import RECORD_KEY
 from worker.ledger.stats import LedgerProbe
 from worker.ledger.webhooks import Delivery, WebhookQueue
 from worker.operations.doctor.findings import Level
@@ -160,3 +161,12 @@ def test_the_workers_own_signature_of_the_report_is_sent_with_it(receiver: Recei
     sending.attempt(Delivery("1-0", "a", "unknown", 1, 1), told.model_dump_json(), 2)
     keys = ReportKeys(f"worker/{key.kid}={key.public().to_text()}")
     assert keys.verified(receiver.received[0].report)["command_id"] == "a"
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff", b"[1]", b'{"outcome":5', b"{}"])
+def test_a_report_that_cannot_be_read_is_not_sent_again(
+    queue: WebhookQueue, orders: Orders, client: redis.Redis, spoilt: bytes
+) -> None:
+    client.hset(RECORD_KEY.format("gone"), "report", spoilt)
+    ran = orders("webhooks", "books", "--resend", "gone", "--reason", "x")
+    assert (ran.code, "can't be read" in ran.err, queue.state().dead) == (2, True, 1)

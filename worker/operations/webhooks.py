@@ -45,11 +45,14 @@ class WebhookService:
         Raises:
             NoSuchWebhook, NoSuchCommand: there is no such report.
         """
-        queue = self.queue(name)
-        stored = queue.report(command_id)
-        if stored is None:
-            raise NoSuchCommand(f"the ledger has no report of {printable(command_id, MAX_ID_LENGTH)}")
-        outcome = str(exact_json.loads(stored)["outcome"])
+        queue, shown = self.queue(name), printable(command_id, MAX_ID_LENGTH)
+        try:
+            stored = queue.report(command_id)
+            outcome = str(exact_json.loads(stored)["outcome"]) if stored else ""
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise NoSuchCommand(f"the ledger's report of {shown} can't be read") from None
+        if not outcome:
+            raise NoSuchCommand(f"the ledger has no report of {shown}")
         gone = next((each for each in queue.all_dead() if each.command_id == command_id), None)
         # One key for each command: asked for twice, it waits once.
         delivery = Delivery(gone.key if gone else f"resent-{command_id}", command_id, outcome, 0, 0)
