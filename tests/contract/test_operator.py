@@ -8,10 +8,13 @@ import pytest
 import redis
 
 from producers.commands import COMMANDS
+from producers.redis.client import open_client
 from producers.report import Outcome, Report
 from tests.contract.conftest import CLOSE, OperatorFixture
+from tests.support.servers import Server
 from worker.broker.dead_letters import dead_letters
-from worker.ledger.base import Claim, Halted, NoSuchCommand, StillOpen
+from worker.clock import SystemClock
+from worker.ledger.base import Claim, Halted, LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.ledger.halts import HaltScope, parse_halt_scope
 from worker.operations.operator import NotUnknown, OperatorService, all_scopes, commands_still_sent
 from worker.reconciliation.store import ReconcileStore
@@ -106,6 +109,26 @@ def begins(operator: OperatorFixture, command: str, account: str = "main") -> bo
     """Whether a fresh command of this kind may begin."""
     claim = Claim(f"{command} {next(numbers)}", "f" * 64, command, account, False, "t", 1000)
     return not isinstance(operator.ledger.begin(claim, 1), Halted)
+
+
+def test_a_word_whose_reply_is_lost_is_on_record_once(
+    operator: OperatorFixture, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_client(f"{server.url()}/{operator.client.connection_pool.connection_kwargs['db']}")
+    desk, read = OperatorService(client, operator.ledger, SystemClock()), redis.connection.Connection.read_response
+    assert desk.halts() == []
+
+    def lose(connection: Any, *given: Any, **named: Any) -> Any:
+        if isinstance(reply := read(connection, *given, **named), int):
+            raise redis.ConnectionError
+        return reply
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(redis.connection.Connection, "read_response", lose)
+        with pytest.raises(LedgerUnavailable):
+            desk.halt(HaltScope(), who="ann", why="fire")
+    client.close()
+    assert [each.fields["event"] for each in operator.desk.journal()] == ["halt"]
 
 
 def test_a_halt_is_seen_by_the_next_begin_and_ends(operator: OperatorFixture) -> None:
