@@ -30,6 +30,14 @@ def test_unknowns_are_listed_by_age_with_all_that_is_known_of_each(operator: Ope
     assert json.loads(oldest.record.arguments) == CLOSE
 
 
+def test_a_record_that_is_no_text_hides_no_other(operator: OperatorFixture) -> None:
+    operator.unknown("x")
+    operator.unknown("y")
+    operator.client.hset("orders:command:x", "arguments", b"\xff")
+    found = {each.command_id: each.record is not None for each in operator.desk.unknowns()}
+    assert found == {"x": False, "y": True}
+
+
 def test_a_page_of_many_unknowns_is_read_in_few_round_trips(operator: OperatorFixture) -> None:
     """Each cost two, which made a list of a thousand slow."""
     for number in range(7):

@@ -27,7 +27,8 @@ def read_records(client: redis.Redis, ids: Sequence[str]) -> dict[str, Record | 
         page = ids[start : start + PAGE]
         with client.pipeline(transaction=False) as pipe:
             for command_id in page:
-                pipe.hgetall(RECORD_KEY.format(command_id))
+                # As bytes: one that is no text must not hide the others.
+                pipe.execute_command("HGETALL", RECORD_KEY.format(command_id), NEVER_DECODE=True)  # type: ignore[no-untyped-call] # redis-py's gap
             rows = guarded(pipe.execute, False)
         found.update((command_id, _record(command_id, row)) for command_id, row in zip(page, rows, strict=True))
     return found
@@ -37,6 +38,6 @@ def _record(command_id: str, row: Any) -> Record | None:
     if not isinstance(row, Mapping) or not row:
         return None
     try:
-        return record_of(command_id, row)
+        return record_of(command_id, {name.decode(): value.decode() for name, value in row.items()})
     except (LookupError, ValueError, ValidationError):
         return None
