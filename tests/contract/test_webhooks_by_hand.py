@@ -128,6 +128,10 @@ def test_the_doctor_looks_at_the_receiver_and_its_clock(receiver: Receiver) -> N
     late = formatdate(SystemClock().now_ms() / 1000 - 3600, usegmt=True)
     with peer(answer(f"HTTP/1.1 405 No\r\ndate: {late}\r\ncontent-length: 0\r\n\r\n".encode())) as behind:
         assert check_receiver("books", settings(behind.url + "/")).level is Level.FAULT
+    with peer(
+        answer(f"HTTP/1.1 405 No\r\ndate: Mon, 01 Jan {'9' * 20} 00:00:00 GMT\r\ncontent-length: 0\r\n\r\n".encode())
+    ) as lying:
+        assert check_receiver("books", settings(lying.url + "/")).level is Level.OK
     gone = check_receiver("books", settings("http://127.0.0.1:1/secret"))
     assert (gone.level, "secret" in gone.message) == (Level.FAULT, False)
 

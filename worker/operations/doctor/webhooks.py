@@ -38,7 +38,7 @@ def check_receiver(name: str, settings: WebhookSettings) -> Finding:
         return EXAMINER.fault(name, f"{where}: {answer.message.replace('the venue', 'the receiver')}", advice)
     try:
         offset = SystemClock().now_ms() / 1000 - parsedate_to_datetime(answer.date).timestamp() - 0.5
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return EXAMINER.ok(name, f"{where} answers HTTP {answer.status}, and does not state its time")
     said = f"{where} answers HTTP {answer.status}, its clock is {-offset:+.0f} s from this machine's"
     if abs(offset) >= REFUSED_SECONDS:
