@@ -81,6 +81,19 @@ def test_a_lane_and_a_chain_may_be_long(orders: InMemoryOrders) -> None:
     assert orders.client.wait(links[-1].id).outcome is Outcome.ACCEPTED
 
 
+def test_who_waited_in_a_closed_event_loop_keeps_no_command_from_its_end(orders: InMemoryOrders) -> None:
+    orders.answers("mine", outcome=None)
+
+    async def leaves_a_stream_open() -> Any:
+        client = orders.async_client
+        await client.enqueue(CLOSE, "mine")
+        return client.reports("mine")
+
+    stream = asyncio.run(leaves_a_stream_open())
+    orders.settle("mine", "accepted")
+    assert (stream.open, orders.client.wait("mine").outcome) == (["mine"], Outcome.ACCEPTED)
+
+
 def test_an_id_goes_before_a_type_and_outcomes_follow_each_other(orders: InMemoryOrders) -> None:
     orders.answers(Close, outcome=["not_sent", "accepted"], reason="")
     orders.answers("mine", outcome="not_sent", reason="halted")
