@@ -17,7 +17,7 @@ from producers import exact_json
 from producers.cli.exit_codes import ExitCode, worst
 from producers.cli.forms import emit_line, print_many
 from producers.cli.options import SendOptions, confirm, is_plausible
-from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note
+from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note, terminated_as_interrupted
 from producers.cli.report import exit_with_report
 from producers.cli.send import connected, preview, waited, what_pays_out
 from producers.cli.tables import print_table
@@ -56,7 +56,7 @@ def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confir
     """Send the commands of a file; returns the exit to raise."""
     as_json = options.as_json
     print_many()
-    with exit_on_error(WHERE, as_json=as_json), connected() as client:
+    with terminated_as_interrupted(), exit_on_error(WHERE, as_json=as_json), connected() as client:
         prefix = _prefix(client, id_prefix)
         lines = _read(client, file, prefix, as_json=as_json)
         if options.dry_run:
