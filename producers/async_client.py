@@ -41,7 +41,8 @@ THREADS = 8
 class AsyncOrderClient(BaseClient):
     """:class:`~producers.client.OrderClient` for asyncio: the same methods, arguments and errors.
 
-    It belongs to the event loop in which it is used first, and not to a forked process. Close it, or use it as a
+    It belongs to the event loop in which it is used first, and not to a forked process: elsewhere its calls raise
+    ``RuntimeError``, and send nothing. Close it, or use it as a
     context manager (``async with``). However many calls and waits are open, it holds at most 8 connections with each
     of results and ledger, and one on which all waits listen.
 
@@ -52,7 +53,26 @@ class AsyncOrderClient(BaseClient):
     def __init__(self, settings: QueueSettings | None = None, *, signer: PrivateKey | None = None) -> None:
         """See :class:`BaseClient`."""
         super().__init__(settings, signer=signer)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open()
+
+    def _check_loop(self) -> None:
+        """Refuse a call in another event loop, as a forked process has, before it sends anything: the reply could not
+        be read there, and a command would be enqueued whose id nobody has.
+
+        Raises:
+            RuntimeError: it is another one than that of the first call.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # What is made here is awaited in a loop.
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise RuntimeError(
+                "this AsyncOrderClient belongs to another event loop; nothing was sent. Make one in each"
+            )
 
     def _open(self) -> None:
         self._results = _connect(self._settings.result_backend)
@@ -86,17 +106,18 @@ class AsyncOrderClient(BaseClient):
         lane_on_unknown: OnUnknown = "hold",
     ) -> list[EnqueuedCommand]:
         """See :meth:`producers.client.OrderClient.enqueue_many`."""
+        self._check_loop()
         batch = self._batch(commands, lane, lane_on_unknown)
-        with enqueue_spans(batch.named, traced=self._settings.traces) as headers:
-            try:
-                await self._send(batch.messages, headers)
-            except SENDING_ERRORS as error:
-                raise batch.unavailable(error) from error
-            except asyncio.CancelledError as cancelled:
-                raise cancelled from BrokerUnavailable(
-                    [each.command_id for each in batch.sent], "cancelled before it had answered"
-                )
-        await forget_never_sent_async(self._results, batch.to_forget)
+        try:
+            with enqueue_spans(batch.named, traced=self._settings.traces) as headers:
+                try:
+                    await self._send(batch.messages, headers)
+                except SENDING_ERRORS as error:
+                    raise batch.unavailable(error) from error
+            await forget_never_sent_async(self._results, batch.to_forget)
+        except asyncio.CancelledError as cancelled:
+            command_ids = [each.command_id for each in batch.sent]
+            raise cancelled from BrokerUnavailable(command_ids, "cancelled before it had answered")
         return list(batch.sent)
 
     async def _send(self, messages: Sequence[Intent], headers: Sequence[Mapping[str, str]]) -> None:
@@ -114,6 +135,7 @@ class AsyncOrderClient(BaseClient):
 
     async def report(self, command: EnqueuedCommand | str) -> Report | None:
         """See :meth:`producers.client.OrderClient.report`."""
+        self._check_loop()
         return await self._reader.report(command)
 
     async def wait(self, command: EnqueuedCommand | str, timeout: float = 60.0) -> Report:  # noqa: ASYNC109 - as OrderClient
@@ -126,10 +148,12 @@ class AsyncOrderClient(BaseClient):
         timeout: float = 60.0,  # noqa: ASYNC109 - as OrderClient
     ) -> list[Report]:
         """See :meth:`producers.client.OrderClient.wait_many`."""
+        self._check_loop()
         return await self._reader.wait_many(commands, timeout)
 
     def as_completed(self, commands: Sequence[EnqueuedCommand | str], timeout: float = 60.0) -> AsyncIterator[Report]:
         """See :meth:`producers.client.OrderClient.as_completed`; an async iterator."""
+        self._check_loop()
         return self._reader.as_completed(commands, timeout)
 
     def reports(self, *commands: EnqueuedCommand | str) -> ReportStream:
@@ -138,6 +162,7 @@ class AsyncOrderClient(BaseClient):
         Raises:
             asyncio.QueueFull: they are more than 10,000.
         """
+        self._check_loop()
         stream = self._reader.stream()
         stream.add(*commands)
         return stream

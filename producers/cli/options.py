@@ -22,6 +22,15 @@ _LATEST_MS = 10**13
 """UNIX milliseconds, in the year 2286: more digits must be microseconds."""
 
 
+_EARLIEST_MS = 10**12
+"""UNIX milliseconds, in the year 2001: fewer digits must be seconds."""
+
+
+def is_plausible(deadline: int) -> bool:
+    """Whether a deadline can be UNIX milliseconds, and not seconds or microseconds. It may have passed."""
+    return _EARLIEST_MS <= deadline < _LATEST_MS
+
+
 def now_ms() -> int:
     """UNIX milliseconds."""
     return time.time_ns() // 1_000_000

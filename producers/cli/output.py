@@ -6,6 +6,7 @@ people tables (:mod:`producers.cli.tables`). Hints, progress and errors for peop
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,20 @@ def exit_if_stdout_fails(where: str, otherwise: str) -> Iterator[None]:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         note(f"{where}: standard output can't be written ({error.strerror}). {otherwise}")
         raise SystemExit(ExitCode.FAILED) from None
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM (``timeout``) and SIGHUP (a terminal that is gone) interrupt the block as Ctrl-C does. The program would
+    end without a word otherwise, and nobody would have the ids of what it has sent."""
+    default = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in default:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each in default:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def failure(

@@ -12,7 +12,7 @@ from producers.cli.exit_codes import ExitCode
 from producers.cli.forms import emit
 from producers.cli.ledger import look_up
 from producers.cli.options import SendOptions
-from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note
+from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note, terminated_as_interrupted
 from producers.cli.report import exit_with_report
 from producers.cli.settings import queue_settings
 from producers.cli.tables import console, print_record
@@ -34,7 +34,7 @@ def parse_or_exit(task: str, arguments: Mapping[str, Any], *, as_json: bool) -> 
 
 def send(command: Command, options: SendOptions) -> typer.Exit:
     """Enqueue a command, wait if the options say so, and print the result; returns the exit to raise."""
-    with _sender(command, options) as (client, command_id):
+    with terminated_as_interrupted(), _sender(command, options) as (client, command_id):
         return _send(client, command, command_id, options)
 
 

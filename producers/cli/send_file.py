@@ -1,9 +1,11 @@
 """`orders send FILE`: many commands from JSON lines, all validated before any is enqueued."""
 
+import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,14 +16,14 @@ import typer
 from producers import exact_json
 from producers.cli.exit_codes import ExitCode, worst
 from producers.cli.forms import emit_line, print_many
-from producers.cli.options import SendOptions, confirm
-from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note
+from producers.cli.options import SendOptions, confirm, is_plausible
+from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, note, terminated_as_interrupted
 from producers.cli.report import exit_with_report
-from producers.cli.send import connected, interrupted, preview, waited, what_pays_out
+from producers.cli.send import connected, preview, waited, what_pays_out
 from producers.cli.tables import print_table
 from producers.commands import COMMANDS, Command, parse_command
 from producers.enqueued import EnqueuedCommand
-from producers.errors import BrokerUnavailable, InvalidCommand
+from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ReportPending, ReportUnverified
 from producers.lanes import is_lane_name
 from producers.printable import printable
 
@@ -34,6 +36,8 @@ MAX_LINE_BYTES = 64 * 1024
 """As a command's message (the contract)."""
 _OWN = ("command", "id", "lane")
 _NAMES = [command.name for command in COMMANDS.values()]
+MAX_TOGETHER = 1000
+"""Reports that are looked for in one round trip."""
 MAX_PROBLEMS = 50
 """How many problems are told of a file."""
 
@@ -52,15 +56,26 @@ def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confir
     """Send the commands of a file; returns the exit to raise."""
     as_json = options.as_json
     print_many()
-    with exit_on_error(WHERE, as_json=as_json), connected() as client:
+    with terminated_as_interrupted(), exit_on_error(WHERE, as_json=as_json), connected() as client:
         prefix = _prefix(client, id_prefix)
         lines = _read(client, file, prefix, as_json=as_json)
         if options.dry_run:
             return _preview(client, lines, as_json=as_json)
+        _check_ids(
+            client, [line for line in lines if id_prefix or line.command_id != f"{prefix}-{line.number}"], options
+        )
         _confirm(lines, yes=confirmed, as_json=as_json)
-        sent = _enqueue(client, lines, prefix, as_json=as_json)
-        with exit_if_stdout_fails(WHERE, "The commands are enqueued"):
-            return _reports(client, sent, options) if options.wait else _announce(lines, as_json=as_json)
+        same = _same_ids(lines, prefix)
+        if same and id_prefix is None:
+            # Before anything is sent: it is all that whoever kills the program, or loses its output, has.
+            note(f"the ids are {prefix}-NUMBER, by the number of the line; to repeat it: the same file with{same}")
+        sent = _enqueue(client, lines, same, as_json=as_json)
+        shown = f"The commands are enqueued, and not cancelled. To see their ids: orders send FILE{same} --dry-run"
+        try:
+            with exit_if_stdout_fails(WHERE, shown):
+                return _reports(client, sent, options) if options.wait else _announce(lines, as_json=as_json)
+        except KeyboardInterrupt:
+            return failure(f"interrupted. {shown}", "Interrupted", where=WHERE, as_json=as_json)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -144,7 +159,11 @@ def _line(client: "OrderClient", number: int, text: bytes, prefix: str) -> Line:
     if lane is not None and not is_lane_name(lane):
         raise ValueError('"lane" must be 1 to 64 visible ASCII characters')
     arguments = {key: value for key, value in fields.items() if key not in _OWN and value is not None}
+    if twice := [key for key, value in arguments.items() if isinstance(value, exact_json.ConflictingValues)]:
+        raise ValueError(f"{twice[0]} has more than one value")
     command = parse_command(f"orders.{name}", arguments)
+    if command.deadline is not None and not is_plausible(command.deadline):
+        raise ValueError("deadline must be UNIX milliseconds, between the years 2001 and 2286")
     if "id" in fields and not isinstance(command_id, str):
         raise ValueError('"id" must be a text')
     command_id = client.command_id(command_id if "id" in fields else f"{prefix}-{number}")
@@ -154,11 +173,31 @@ def _line(client: "OrderClient", number: int, text: bytes, prefix: str) -> Line:
 def _problem(error: Exception) -> str:
     if isinstance(error, InvalidCommand):
         return "; ".join(error.problems)
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON, at its character {error.pos + 1}"
     # What the decoder says of a text quotes none of it.
     return "it is not JSON in UTF-8" if isinstance(error, UnicodeError | RecursionError) else printable(error, 200)
 
 
 # -- sending -----------------------------------------------------------------------------------------------------------
+
+
+def _check_ids(client: "OrderClient", lines: Sequence[Line], options: SendOptions) -> None:
+    """Exit if a line has the id of another command, as far as reports tell: the file was edited since it was sent, and
+    a line that has moved to a new id would be executed again."""
+    number = {line.command_id: line.number for line in lines}
+    for first in range(0, len(lines), MAX_TOGETHER):
+        asked = [EnqueuedCommand(line.command_id, line.command) for line in lines[first : first + MAX_TOGETHER]]
+        try:
+            with suppress(ReportPending, ReportUnverified, ChainBroken):
+                for _ in client.as_completed(asked, timeout=0):
+                    pass
+        except IdReused as error:
+            message = (
+                f"nothing was sent: line {number[error.command_id]}: {error} If the file was edited after it was sent, "
+                "other lines may have moved to new ids, under which they would be executed again"
+            )
+            raise failure(message, "IdReused", where=WHERE, as_json=options.as_json, report=error.report) from None
 
 
 def _confirm(lines: Sequence[Line], *, yes: bool, as_json: bool) -> None:
@@ -171,10 +210,16 @@ def _confirm(lines: Sequence[Line], *, yes: bool, as_json: bool) -> None:
     confirm(question, "nothing was sent", where=WHERE, yes=yes, as_json=as_json)
 
 
-def _enqueue(client: "OrderClient", lines: Sequence[Line], prefix: str, *, as_json: bool) -> list[EnqueuedCommand]:
+def _same_ids(lines: Sequence[Line], prefix: str) -> str:
+    """The option with which the same file gets the same ids; empty where every line has an id of its own."""
+    numbered = any(line.command_id == f"{prefix}-{line.number}" for line in lines)
+    return f" --id-prefix {shlex.quote(prefix)}" if numbered else ""
+
+
+def _enqueue(client: "OrderClient", lines: Sequence[Line], same: str, *, as_json: bool) -> list[EnqueuedCommand]:
     """Enqueue all, in the file's order; neighbours in one lane, or in none, together."""
     sent: list[EnqueuedCommand] = []
-    again = f"To repeat it: the same file with --id-prefix {prefix}; no command can be executed twice"
+    again = f"To repeat it: the same file{same and f' with{same}'}, unchanged; no command can be executed twice"
     try:
         for lane, neighbours in groupby(lines, key=lambda line: line.lane):
             sent += client.enqueue_many([(line.command, line.command_id) for line in neighbours], lane=lane)
@@ -213,8 +258,6 @@ def _reports(client: "OrderClient", sent: Sequence[EnqueuedCommand], options: Se
                 codes.append(exit_with_report(waited(client, each, left), as_json=options.as_json).exit_code)
         except typer.Exit as ended:
             codes.append(ended.exit_code)
-        except KeyboardInterrupt:
-            raise interrupted(WHERE, each.command_id, "No command is cancelled", as_json=options.as_json) from None
         sys.stdout.flush()
     return typer.Exit(worst(codes))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.base_client import now_ms
-from producers.commands import Command
+from producers.commands import Command, Positions
 from producers.errors import ChainBroken
 from producers.report import Outcome, Reason, Report, error_for
 
@@ -39,6 +39,7 @@ class Answer:
     def report(self, command_id: str, command: Command, enqueued_at: int) -> Report:
         """The report, as a worker would write it."""
         now, on_the_wire = now_ms(), self.outcome is not Outcome.NOT_SENT
+        accepted = self.outcome is Outcome.ACCEPTED
         return Report.model_validate(
             {
                 "command_id": command_id,
@@ -55,6 +56,7 @@ class Answer:
                 "first_sent_at": now if on_the_wire else None,
                 "last_signed_at": now if on_the_wire else None,
                 "finished_at": now,
+                "positions": [] if accepted and isinstance(command, Positions) else None,
                 **self.fields,
             }
         )
@@ -64,7 +66,8 @@ def answer_of(outcome: str, reason: str, fields: Mapping[str, Any]) -> Answer:
     """An answer, checked.
 
     Raises:
-        ValueError: there is no such outcome, reason or field of a report, or the reason is not the outcome's.
+        ValueError: there is no such outcome, reason or field of a report, a field has a wrong value, or the reason is
+            not the outcome's.
     """
     if outcome not in list(Outcome):
         raise ValueError(f"an outcome is one of {', '.join(Outcome)}; or None, for no report yet")
@@ -73,7 +76,9 @@ def answer_of(outcome: str, reason: str, fields: Mapping[str, Any]) -> Answer:
         raise ValueError(f"the reasons of {outcome} are {', '.join(reasons)}")
     if unknown := fields.keys() - Report.model_fields.keys():
         raise ValueError(f"a report has no field {', '.join(sorted(unknown))}")
-    return Answer(Outcome(outcome), Reason(reason) if reason else reasons[0], dict(fields))
+    answer = Answer(Outcome(outcome), Reason(reason) if reason else reasons[0], dict(fields))
+    answer.report("an-id", Positions(account="main"), 0)  # A wrong value is told here, and not to the sender.
+    return answer
 
 
 class Script:

@@ -8,7 +8,8 @@ from typing import Any
 
 import redis
 
-from producers.commands import Command, parse_command
+from producers.base_client import now_ms
+from producers.commands import COMMANDS, Command, parse_command
 from producers.enqueued import EnqueuedCommand, id_of
 from producers.intents import Intent
 from producers.lanes import Lane
@@ -16,6 +17,7 @@ from producers.report import Outcome, Report
 from producers.testing.answers import RANKS, Answer, Script, answer_of, stored_mark, stored_report
 
 ACCEPTED = answer_of("accepted", "", {})
+EXPIRED = answer_of("not_sent", "expired", {})
 BROKER_AWAY = "in memory: the broker is away"
 RESULTS_AWAY = "in memory: the results are away"
 
@@ -52,6 +54,7 @@ class InMemoryBackend:
         self._scripts: dict[type[Command] | str, Script] = {}
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, tuple[_Open, Report]] = {}
+        self._going_on = self._once_more = False
         self._held: dict[tuple[str, str], str] = {}
         self._stored: dict[str, bytes] = {}
         self._broker_away: tuple[bool] | None = None
@@ -69,15 +72,18 @@ class InMemoryBackend:
         **fields: Any,
     ) -> None:
         """Choose how commands of a type, or the command with an id, end from now on; an id goes first. Without a choice
-        they are ``accepted``.
+        they are ``accepted``, or ``not_sent`` where their deadline has passed.
 
         Several outcomes are those of the next commands, one each, and the last one of all after them. None is no report
         yet: it comes with :meth:`settle`. ``fields`` are further ones of the report: ``message``, ``result``,
         ``venue_code`` and others.
 
         Raises:
-            ValueError: there is no such outcome, reason or field, or the reason is not the outcome's.
+            ValueError: there is no such outcome, reason or field, or the reason is not the outcome's; or ``what`` is
+                neither the type of a command nor an id.
         """
+        if what not in COMMANDS.values() and not isinstance(what, EnqueuedCommand | str):
+            raise ValueError("name the type of a command, such as Close, or a command's id")
         outcomes = [outcome] if outcome is None or isinstance(outcome, str) else list(outcome)
         if not outcomes:
             raise ValueError("name an outcome at least, or None for no report yet")
@@ -189,6 +195,18 @@ class InMemoryBackend:
 
     def _go_on(self) -> None:
         """End what has its turn: of a lane one command at a time, in the order of arrival."""
+        self._once_more = True
+        if self._going_on:
+            return  # Called by what it does itself, which goes on there: a lane or chain may be long.
+        self._going_on = True
+        try:
+            while self._once_more:
+                self._once_more = False
+                self._end_those_that_have_their_turn()
+        finally:
+            self._going_on = False
+
+    def _end_those_that_have_their_turn(self) -> None:
         busy = set(self._held)
         for command_id, each in list(self._open.items()):
             if command_id not in self._open or each.lane_key in busy:
@@ -204,7 +222,10 @@ class InMemoryBackend:
 
     def _next_answer(self, sent: EnqueuedCommand) -> Answer | None:
         script = self._scripts.get(sent.command_id) or self._scripts.get(type(sent.command))
-        return ACCEPTED if script is None else script.next()
+        if script is not None:
+            return script.next()
+        deadline = sent.command.deadline
+        return ACCEPTED if deadline is None or deadline > now_ms() else EXPIRED
 
     def _end(self, command_id: str, answer: Answer) -> Report:
         each = self._open.pop(command_id)

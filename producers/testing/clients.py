@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -164,7 +165,8 @@ class InMemoryWatcher:
 
     def _announced(self, command_id: str) -> None:
         for loop in set(self._watches.get(command_id, {}).values()):
-            loop.call_soon_threadsafe(self._look, command_id)
+            with suppress(RuntimeError):  # The loop is closed, with those who waited in it.
+                loop.call_soon_threadsafe(self._look, command_id)
 
     def _look(self, command_id: str) -> None:
         try:

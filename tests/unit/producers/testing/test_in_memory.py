@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from celery import chain, chord, group
 
-from producers.commands import Cancel, Close, Withdraw
+from producers.commands import Cancel, Close, Command, Positions, Withdraw
 from producers.errors import BrokerUnavailable, ChainBroken, OrderUnknown, ReportPending
-from producers.report import Outcome, Reason
+from producers.report import Outcome, Reason, Report
 from producers.testing import InMemoryOrderClient, InMemoryOrders
 from producers.testing.plugin import orders
 from tests.support.signing_keys import fixed_key
@@ -49,6 +49,49 @@ def test_a_command_is_accepted_unless_the_test_says_otherwise(orders: InMemoryOr
     assert (told.venue_code, told.attempts, told.account) == (7, 1, "main")
     assert orders.client.wait(orders.client.enqueue(CANCEL)).outcome is Outcome.ACCEPTED
     assert [each.command for each in orders.sent] == [CLOSE, CANCEL]
+
+
+def test_unasked_it_says_what_a_worker_would(orders: InMemoryOrders) -> None:
+    """Accepted positions are a list, and nothing is executed after its deadline."""
+    assert orders.client.wait(orders.client.enqueue(Positions(account="main"))).positions == ()
+    told = orders.client.wait(orders.client.enqueue(Close(account="main", pair="P", deadline=1)))
+    assert (told.outcome, told.reason, told.attempts) == (Outcome.NOT_SENT, Reason.EXPIRED, 0)
+
+
+@pytest.mark.parametrize("what", [Command, CLOSE, Report, 5], ids=["base", "instance", "report", "number"])
+def test_an_answer_that_no_command_would_get_is_refused(orders: InMemoryOrders, what: Any) -> None:
+    """Silently, the test would see `accepted` where it means `unknown`."""
+    with pytest.raises(ValueError, match="the type of a command"):
+        orders.answers(what, outcome="unknown")
+
+
+def test_a_wrong_field_is_told_where_it_is_chosen(orders: InMemoryOrders) -> None:
+    with pytest.raises(ValueError, match="attempts"):
+        orders.answers(Close, outcome="unknown", attempts="many")
+    assert orders.client.wait(orders.client.enqueue(CLOSE)).outcome is Outcome.ACCEPTED
+
+
+def test_a_lane_and_a_chain_may_be_long(orders: InMemoryOrders) -> None:
+    orders.answers("first", outcome=None)
+    sent = orders.client.enqueue_many([(CLOSE, "first"), *[CLOSE] * 2000], lane="l")
+    orders.settle("first", "accepted")
+    assert {each.outcome for each in orders.client.wait_many(sent)} == {Outcome.ACCEPTED}
+    links = [orders.client.signature(CANCEL) for _ in range(300)]
+    chain(*links).apply_async()
+    assert orders.client.wait(links[-1].id).outcome is Outcome.ACCEPTED
+
+
+def test_who_waited_in_a_closed_event_loop_keeps_no_command_from_its_end(orders: InMemoryOrders) -> None:
+    orders.answers("mine", outcome=None)
+
+    async def leaves_a_stream_open() -> Any:
+        client = orders.async_client
+        await client.enqueue(CLOSE, "mine")
+        return client.reports("mine")
+
+    stream = asyncio.run(leaves_a_stream_open())
+    orders.settle("mine", "accepted")
+    assert (stream.open, orders.client.wait("mine").outcome) == (["mine"], Outcome.ACCEPTED)
 
 
 def test_an_id_goes_before_a_type_and_outcomes_follow_each_other(orders: InMemoryOrders) -> None:
