@@ -15,8 +15,8 @@ def send_file(
         typer.Option(
             "--id-prefix",
             metavar="PREFIX",
-            help="A line without an id gets PREFIX-NUMBER; default: a new one. With the same prefix the unchanged "
-            "file can be sent again, and no command is executed twice.",
+            help="A line without an id gets PREFIX-DIGEST, by what it says; default: a new prefix. With the same "
+            "prefix the file can be sent again, and no command is executed twice.",
         ),
     ] = None,
     yes: Annotated[

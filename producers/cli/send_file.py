@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from producers.cli.output import exit_if_stdout_fails, exit_on_error, failure, n
 from producers.cli.report import exit_with_report
 from producers.cli.send import connected, preview, waited, what_pays_out
 from producers.cli.tables import print_table
-from producers.commands import COMMANDS, Command, parse_command
+from producers.commands import COMMANDS, Command, fingerprint, parse_command
 from producers.enqueued import EnqueuedCommand
 from producers.errors import BrokerUnavailable, ChainBroken, IdReused, InvalidCommand, ReportPending, ReportUnverified
 from producers.lanes import is_lane_name
@@ -40,6 +41,8 @@ MAX_TOGETHER = 1000
 """Reports that are looked for in one round trip."""
 MAX_PROBLEMS = 50
 """How many problems are told of a file."""
+DIGITS = 16
+"""Hexadecimal digits of a command's fingerprint in its derived id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Line:
     command: Command
     command_id: str
     lane: str | None
+    has_own_id: bool
 
 
 def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confirmed: bool) -> typer.Exit:
@@ -61,14 +65,12 @@ def send_lines(file: str, id_prefix: str | None, options: SendOptions, *, confir
         lines = _read(client, file, prefix, as_json=as_json)
         if options.dry_run:
             return _preview(client, lines, as_json=as_json)
-        _check_ids(
-            client, [line for line in lines if id_prefix or line.command_id != f"{prefix}-{line.number}"], options
-        )
+        _check_ids(client, [line for line in lines if id_prefix or line.has_own_id], options)
         _confirm(lines, yes=confirmed, as_json=as_json)
         same = _same_ids(lines, prefix)
         if same and id_prefix is None:
             # Before anything is sent: it is all that whoever kills the program, or loses its output, has.
-            note(f"the ids are {prefix}-NUMBER, by the number of the line; to repeat it: the same file with{same}")
+            note(f"the ids begin with {prefix}; to repeat it: the same file with{same}")
         sent = _enqueue(client, lines, same, as_json=as_json)
         shown = f"The commands are enqueued, and not cancelled. To see their ids: orders send FILE{same} --dry-run"
         try:
@@ -93,10 +95,11 @@ def _read(client: "OrderClient", file: str, prefix: str, *, as_json: bool) -> li
     found: list[Line] = []
     problems: list[str] = []
     lines_of: dict[str, int] = {}
+    derived: Counter[str] = Counter()
     with _opened(file, as_json=as_json) as stream:
         for number, text in _texts(stream, as_json=as_json):
             try:
-                line = _line(client, number, text, prefix)
+                line = _line(client, number, text, prefix, derived)
             except (ValueError, RecursionError) as error:
                 problems.append(f"line {number}: {_problem(error)}")
                 continue
@@ -144,8 +147,8 @@ def _texts(stream: BinaryIO, *, as_json: bool) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _line(client: "OrderClient", number: int, text: bytes, prefix: str) -> Line:
-    """Parse a line.
+def _line(client: "OrderClient", number: int, text: bytes, prefix: str, derived: Counter[str]) -> Line:
+    """Parse a line. ``derived`` counts the ids that were derived from commands.
 
     Raises:
         ValueError, RecursionError: it is no command.
@@ -166,8 +169,18 @@ def _line(client: "OrderClient", number: int, text: bytes, prefix: str) -> Line:
         raise ValueError("deadline must be UNIX milliseconds, between the years 2001 and 2286")
     if "id" in fields and not isinstance(command_id, str):
         raise ValueError('"id" must be a text')
-    command_id = client.command_id(command_id if "id" in fields else f"{prefix}-{number}")
-    return Line(number, command, command_id, lane)
+    has_own_id = "id" in fields
+    command_id = client.command_id(command_id if has_own_id else _derived_id(prefix, command, derived))
+    return Line(number, command, command_id, lane, has_own_id)
+
+
+def _derived_id(prefix: str, command: Command, derived: Counter[str]) -> str:
+    """An id by what the line says and not by its number: in a file that was edited, every other line keeps its id. The
+    deadline does not count, because a command with another deadline is not to be executed a second time."""
+    arguments = {name: value for name, value in command.arguments().items() if name != "deadline"}
+    command_id = f"{prefix}-{fingerprint(command.task, arguments)[:DIGITS]}"
+    derived[command_id] += 1
+    return f"{command_id}-{derived[command_id]}" if derived[command_id] > 1 else command_id
 
 
 def _problem(error: Exception) -> str:
@@ -183,8 +196,7 @@ def _problem(error: Exception) -> str:
 
 
 def _check_ids(client: "OrderClient", lines: Sequence[Line], options: SendOptions) -> None:
-    """Exit if a line has the id of another command, as far as reports tell: the file was edited since it was sent, and
-    a line that has moved to a new id would be executed again."""
+    """Exit if a line has the id of another command, as far as reports tell."""
     number = {line.command_id: line.number for line in lines}
     for first in range(0, len(lines), MAX_TOGETHER):
         asked = [EnqueuedCommand(line.command_id, line.command) for line in lines[first : first + MAX_TOGETHER]]
@@ -193,10 +205,7 @@ def _check_ids(client: "OrderClient", lines: Sequence[Line], options: SendOption
                 for _ in client.as_completed(asked, timeout=0):
                     pass
         except IdReused as error:
-            message = (
-                f"nothing was sent: line {number[error.command_id]}: {error} If the file was edited after it was sent, "
-                "other lines may have moved to new ids, under which they would be executed again"
-            )
+            message = f"nothing was sent: line {number[error.command_id]}: {error}"
             raise failure(message, "IdReused", where=WHERE, as_json=options.as_json, report=error.report) from None
 
 
@@ -212,14 +221,13 @@ def _confirm(lines: Sequence[Line], *, yes: bool, as_json: bool) -> None:
 
 def _same_ids(lines: Sequence[Line], prefix: str) -> str:
     """The option with which the same file gets the same ids; empty where every line has an id of its own."""
-    numbered = any(line.command_id == f"{prefix}-{line.number}" for line in lines)
-    return f" --id-prefix {shlex.quote(prefix)}" if numbered else ""
+    return "" if all(line.has_own_id for line in lines) else f" --id-prefix {shlex.quote(prefix)}"
 
 
 def _enqueue(client: "OrderClient", lines: Sequence[Line], same: str, *, as_json: bool) -> list[EnqueuedCommand]:
     """Enqueue all, in the file's order; neighbours in one lane, or in none, together."""
     sent: list[EnqueuedCommand] = []
-    again = f"To repeat it: the same file{same and f' with{same}'}, unchanged; no command can be executed twice"
+    again = f"To repeat it: the same file{same and f' with{same}'}; no command can be executed twice"
     try:
         for lane, neighbours in groupby(lines, key=lambda line: line.lane):
             sent += client.enqueue_many([(line.command, line.command_id) for line in neighbours], lane=lane)
