@@ -16,5 +16,12 @@ class EnqueuedCommand:
 
 
 def id_of(command: EnqueuedCommand | str) -> str:
-    """The id of a command that may be given by its id alone."""
-    return command.command_id if isinstance(command, EnqueuedCommand) else command
+    """The id of a command that may be given by its id alone.
+
+    Raises:
+        TypeError: it is neither; an id that is missing must not look like a report that is missing.
+    """
+    found = command.command_id if isinstance(command, EnqueuedCommand) else command
+    if not isinstance(found, str):
+        raise TypeError(f"a command is what `enqueue` returned, or its id, and not of type {type(found).__name__}")
+    return found

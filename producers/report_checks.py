@@ -1,5 +1,6 @@
 """Whether what is stored as a command's end is its report: the rules of both clients, and what a wait has found."""
 
+import math
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
@@ -73,6 +74,17 @@ class ReportChecker:
 
     def _connect_to_ledger(self) -> redis.Redis:
         return connect(self._settings.ledger_url, timeout=BROKER_SECONDS)
+
+
+def checked_seconds(seconds: float) -> float:
+    """A timeout that ends.
+
+    Raises:
+        ValueError: it is no number, of which no time is later.
+    """
+    if math.isnan(seconds):
+        raise ValueError("a timeout is a number of seconds, not NaN")
+    return seconds
 
 
 class AwaitedReports:

@@ -11,7 +11,7 @@ from producers.enqueued import EnqueuedCommand, id_of
 from producers.errors import UNREACHABLE, ReportPending
 from producers.redaction import client_error_text
 from producers.report import Report
-from producers.report_checks import AwaitedReports, ReportChecker
+from producers.report_checks import AwaitedReports, ReportChecker, checked_seconds
 from producers.results import RESULT_KEY, NeverSent, stored_results
 
 POLL_SECONDS = 1.0
@@ -75,7 +75,7 @@ class ReportReader:
 
     def as_completed(self, commands: Sequence[EnqueuedCommand | str], timeout: float) -> Iterator[Report]:
         """See :meth:`producers.client.OrderClient.as_completed`."""
-        deadline = time.monotonic() + self._patience(timeout)
+        deadline = time.monotonic() + self._patience(checked_seconds(timeout))
         awaited = AwaitedReports(commands)
         cause = ""
         while awaited.open:

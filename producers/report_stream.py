@@ -11,7 +11,7 @@ from producers.enqueued import EnqueuedCommand, id_of
 from producers.errors import UNREACHABLE, ReportPending
 from producers.redaction import client_error_text
 from producers.report import Report
-from producers.report_checks import AwaitedReports, ReportChecker
+from producers.report_checks import AwaitedReports, ReportChecker, checked_seconds
 from producers.result_watcher import Watch, Watcher
 from producers.results import NeverSent, Unverified
 
@@ -137,7 +137,7 @@ class AsyncReportReader:
 
     async def as_completed(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> AsyncIterator[Report]:
         """See :meth:`producers.client.OrderClient.as_completed`."""
-        deadline = asyncio.get_running_loop().time() + self._patience(seconds)
+        deadline = asyncio.get_running_loop().time() + self._patience(checked_seconds(seconds))
         async with self.stream(max(len(commands), 1)) as stream:
             stream.add(*commands)
             while stream.open:

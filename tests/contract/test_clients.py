@@ -111,6 +111,14 @@ def test_waiting_in_vain_is_not_failing(orders: Orders) -> None:
     assert orders.client.wait(sent, 0).outcome is Outcome.ACCEPTED
 
 
+def test_a_wait_that_can_not_end_and_a_command_that_is_none_are_refused(orders: Orders) -> None:
+    sent = orders.client.enqueue(CLOSE)
+    with pytest.raises(ValueError, match="not NaN"):
+        orders.client.wait(sent, float("nan"))
+    with pytest.raises(TypeError, match="a command is what `enqueue` returned, or its id"):
+        orders.client.report(None)
+
+
 def test_an_id_of_another_command_is_told(orders: Orders) -> None:
     """Who asks by the id alone gets the report that stands."""
     first = orders.client.enqueue(CLOSE, "twice")
