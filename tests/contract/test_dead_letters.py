@@ -106,6 +106,7 @@ def test_a_letter_that_left_between_the_look_and_the_step_moves_nothing(
         (QUEUE, message(enqueued_at=None), "does not say when it was enqueued"),
         (QUEUE, message(enqueued_at=NOW_MS - 6 * DAY_MS - 1), "nobody knows whether it was executed since"),
     ],
+    ids=["celery", "unacked", "another task", "bz2", "pickle", "padding", "long", "no time", "old"],
 )
 def test_what_the_gate_refuses_or_might_be_executed_twice_is_not_sent_again(
     broker: redis.Redis, service: DeadLetterService, queue: str, raw: bytes, words: str
