@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 KEEP ?=
 # Three processes for two cores: the tests wait for servers and workers for a third of their time.
-PYTEST_ARGS ?= -n 3 --dist loadfile --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
+# In the order of the folders, so that the short files of tests/unit come last and every process ends at about the same time.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/alerts --ignore=tests/browser --ignore=tests/ha
 # Tests whose server and workers can be containers. The others test programs of this machine.
 DOCKER_TESTS = $(addprefix tests/integration/test_,$(addsuffix .py,client command_id contract matrix operator reconcile refusals secrets signature_age survival))
 DOCKER_ARGS ?= -n 2 --dist loadfile
