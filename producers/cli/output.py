@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import typer
@@ -22,6 +23,8 @@ from producers.printable import printable
 
 _NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
 """Errors of a write to standard output that end the program with a message."""
+AGAIN_SECONDS = 5.0
+"""After this time an interrupt comes again that has not ended what it interrupted."""
 
 
 def note(message: str) -> None:
@@ -51,15 +54,29 @@ def exit_if_stdout_fails(where: str, otherwise: str) -> Iterator[None]:
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM (``timeout``) and SIGHUP (a terminal that is gone) interrupt the block as Ctrl-C does. The program would
-    end without a word otherwise, and nobody would have the ids of what it has sent."""
-    default = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
-    for each in default:
-        signal.signal(each, signal.default_int_handler)
+    end without a word otherwise, and nobody would have the ids of what it has sent.
+
+    An interrupt that a library swallows, as Python does in a destructor, comes again: it would be waited for in vain.
+    """
+    again = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    usual = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    replaced = {each for each, now in usual.items() if now in (signal.SIG_DFL, signal.default_int_handler)}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if again:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        signal.default_int_handler(number, frame)
+
     try:
+        for each in replaced | ({signal.SIGALRM} if again else set()):
+            signal.signal(each, interrupt)
         yield
     finally:
-        for each in default:
-            signal.signal(each, signal.SIG_DFL)
+        if again:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for each in replaced:
+            signal.signal(each, usual[each])
 
 
 def failure(

@@ -13,7 +13,7 @@ from producers.cli.exit_codes import ExitCode, worst
 from producers.cli.forms import print_many
 from producers.cli.ledger import LedgerAnswer, look_up, read_timeline
 from producers.cli.options import SendOptions
-from producers.cli.output import exit_on_error, failure, note, when
+from producers.cli.output import exit_on_error, failure, note, terminated_as_interrupted, when
 from producers.cli.report import exit_with_report
 from producers.cli.send import awaited, connected, interrupted
 from producers.cli.tables import print_table
@@ -43,7 +43,7 @@ def show(given: Sequence[str], options: SendOptions) -> typer.Exit:
     deadline = time.monotonic() + options.timeout
     if len(command_ids) != 1:
         print_many()
-    with exit_on_error("orders show", as_json=options.as_json), connected() as client:
+    with terminated_as_interrupted(), exit_on_error("orders show", as_json=options.as_json), connected() as client:
         codes: list[int] = []
         for each in command_ids:
             left = replace(options, timeout=max(0.0, deadline - time.monotonic()))

@@ -68,6 +68,31 @@ def test_whoever_ends_the_program_while_it_waits_is_told_the_id(
     assert (process.returncode, f"orders show {command_id}" in err, "Traceback" in err) == (130, True, False), err
 
 
+SWALLOWS = """
+import os, signal
+from contextlib import suppress
+from producers.cli import output
+
+output.AGAIN_SECONDS = 0.1
+try:
+    with output.terminated_as_interrupted():
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.{name})
+        while True:
+            signal.pause()
+except KeyboardInterrupt:
+    print("interrupted", signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM) is signal.SIG_DFL)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_an_interrupt_that_a_library_swallows_comes_again(name: str) -> None:
+    """As Python does with one that falls into a destructor."""
+    program = [sys.executable, "-c", SWALLOWS.format(name=name)]
+    ran = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout == "interrupted (0.0, 0.0) True\n", ran.stderr
+
+
 def interrupted(*_: object, **__: object) -> None:
     """Ctrl-C at this very place."""
     raise KeyboardInterrupt
