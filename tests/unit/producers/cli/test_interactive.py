@@ -59,8 +59,11 @@ def test_whoever_ends_the_program_while_it_waits_is_told_the_id(
     server: ValkeyServer, start: Start, sent: signal.Signals
 ) -> None:
     """`timeout 30 orders withdraw … --wait` that said nothing would be typed again, and paid twice."""
+    # Where the tests run under nohup, the program would ignore a hangup as its parent does.
+    before = signal.signal(sent, signal.SIG_DFL)
     with database(server, 0) as client, client.monitor() as monitor:
         process = start(*CLOSE, "--wait")
+        signal.signal(sent, before)
         next(each for each in monitor.listen() if each["command"].startswith("SUBSCRIBE celery-task-meta-"))
     process.send_signal(sent)
     _, err = process.communicate(timeout=300)
@@ -74,6 +77,7 @@ from contextlib import suppress
 from producers.cli import output
 
 output.AGAIN_SECONDS = 0.1
+signal.signal(signal.{name}, signal.SIG_DFL)
 try:
     with output.terminated_as_interrupted():
         with suppress(KeyboardInterrupt):
