@@ -19,7 +19,9 @@ class CertificateAuthority:
     def __init__(self, folder: Path, name: str = "ca") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._own = _certificate(folder, name, "basicConstraints=critical,CA:true")
+        # Python 3.13 verifies strictly by RFC 5280: a CA says what its key is for.
+        usage = "keyUsage=critical,keyCertSign,cRLSign"
+        self._own = _certificate(folder, name, "basicConstraints=critical,CA:true", usage)
         self.certificate = self._own.certificate
 
     def issue(self, name: str, alternative: str = "IP:127.0.0.1") -> Certificate:
