@@ -15,7 +15,6 @@ from producers.cli.tables import console, print_record
 from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
-from producers.signing import PrivateKey
 from worker.cli.options import WhoOption, YesOption, actor_name, operator_command, operator_key
 from worker.cli.output import print_dead
 from worker.clock import SystemClock
@@ -50,7 +49,7 @@ def _dead(
     if context.invoked_subcommand is not None:
         return
     as_json = wants_document()
-    with _service(WHERE, None, as_json=as_json) as service:
+    with _service(WHERE, as_json=as_json) as (service, _):
         found = list(service.list(limit))
     if as_json:
         queues = [(queue, count, [each.to_json() for each in letters]) for queue, count, letters in found]
@@ -64,7 +63,7 @@ def _dead(
 @dead.command("show")
 def _show(letter: LetterArgument, as_json: JsonOption = False) -> None:
     """Show one dead letter, and whether it may be sent again."""
-    with _service(f"{WHERE} show", None, as_json=as_json) as service:
+    with _service(f"{WHERE} show", as_json=as_json) as (service, _):
         found = service.find("", letter)
     if as_json:
         emit(_as_json(found))
@@ -125,19 +124,23 @@ def _drop(
 def _acting(where: str, who: str | None, reason: str, *, as_json: bool) -> Iterator[tuple[DeadLetterService, str]]:
     if not reason.strip():
         raise failure("--reason must say why", "Usage", where=where, as_json=as_json)
-    with operator_command(where, as_json=as_json) as settings:
-        key = operator_key(settings, who, where, as_json=as_json)
-    with _service(where, key, as_json=as_json) as service:
-        yield service, actor_name(who, key)
+    with _service(where, who, acts=True, as_json=as_json) as opened:
+        yield opened
 
 
 @contextmanager
-def _service(where: str, key: PrivateKey | None, *, as_json: bool) -> Iterator[DeadLetterService]:
+def _service(
+    where: str, who: str | None = None, *, acts: bool = False, as_json: bool
+) -> Iterator[tuple[DeadLetterService, str]]:
+    """The service, and who acts by it: with the key of this machine where it ``acts``."""
     with operator_command(where, as_json=as_json) as settings:
+        key = operator_key(settings, who, where, as_json=as_json) if acts else None
         url = _broker_url(settings, where, as_json=as_json)
         try:
             with open_client(url, decode_responses=False) as broker, open_client(settings.ledger_url) as ledger:
-                yield DeadLetterService(broker, ledger, SystemClock(), keep_days=settings.ledger.keep_days, key=key)
+                keep_days = settings.ledger.keep_days
+                service = DeadLetterService(broker, ledger, SystemClock(), keep_days=keep_days, key=key)
+                yield service, actor_name(who, key)
         except (NoSuchLetter, NotResendable, BrokerRefuses) as error:
             raise failure(str(error), type(error).__name__, where=where, as_json=as_json) from None
         except (redis.RedisError, OSError, ValueError) as error:
