@@ -20,7 +20,7 @@ from worker.desk.entrance import Entrance
 from worker.desk.gate import Gate
 from worker.desk.pages import accounts, command, dead, halts, held, home, login, parked, queues, search, unknowns
 from worker.desk.services import DeskServices
-from worker.desk.views import Frame, PageError, Place, error_page
+from worker.desk.views import Frame, PageError, Place, error_page, services_of
 from worker.ledger.base import LedgerUnavailable, NoSuchCommand, StillOpen
 from worker.operations.approvals import NotHeld, NotYours
 from worker.operations.dead_letters import BrokerRefuses, NoSuchLetter, NotResendable
@@ -32,8 +32,10 @@ PAGES: tuple[ModuleType, ...] = (home, unknowns, held, halts, parked, dead, queu
 """The pages in the order of the navigation."""
 THREADS = 16
 """Requests that are worked on at a time; others wait."""
-LETTERS = (NoSuchLetter, NotResendable, BrokerRefuses)
-CHANGED = (NoSuchCommand, StillOpen, NotUnknown, NotHeld, NotYours, NoCoolDown, SigningError, *LETTERS)
+CHANGED = (
+    *(NoSuchCommand, StillOpen, NotUnknown, NotHeld, NotYours, NoCoolDown, SigningError),
+    *(NoSuchLetter, NotResendable, BrokerRefuses),
+)
 """What the services raise where something is not as a person thought; the text says how it is."""
 
 Endpoint = Callable[[Request], Response]
@@ -77,7 +79,7 @@ def told(endpoint: Endpoint) -> Endpoint:
 
 
 def _ledger_is_down(request: Request, error: LedgerUnavailable) -> PageError:
-    settings = request.state.frame.services.settings
+    settings = services_of(request).settings
     text = f"{redacted_url(settings.ledger_url)}: {ledger_outage(error)}."
     return PageError(
         503,
@@ -89,7 +91,7 @@ def _ledger_is_down(request: Request, error: LedgerUnavailable) -> PageError:
 
 
 def _broker_is_down(request: Request, error: Exception) -> PageError:
-    settings = request.state.frame.services.settings
+    settings = services_of(request).settings
     text = f"{redacted_url(settings.broker_url)}: {server_error_text(error)}."
     return PageError(
         503,

@@ -115,11 +115,11 @@ class WebhookQueue:
 
     def waiting(self, count: int) -> list[Delivery]:
         """The reports that wait, the oldest first."""
-        return self._listed("open", 0, count)
+        return self._listed("open", count)
 
-    def dead(self, count: int, start: int = 0) -> list[Delivery]:
+    def dead(self, count: int) -> list[Delivery]:
         """The reports that were given up, the latest first."""
-        return self._listed("dead", start, count)
+        return self._listed("dead", count)
 
     def all_dead(self) -> Iterator[Delivery]:
         """Every report that was given up; those that are sent again meanwhile may be left out."""
@@ -135,9 +135,9 @@ class WebhookQueue:
         dead = WEBHOOK_KEY.format(self.name, "dead")
         return dict(zip(keys, guarded(self.client.zmscore, dead, keys) if keys else [], strict=True))
 
-    def _listed(self, which: str, start: int, count: int) -> list[Delivery]:
+    def _listed(self, which: str, count: int) -> list[Delivery]:
         key, items = (WEBHOOK_KEY.format(self.name, part) for part in (which, "items"))
-        keys = guarded(self.client.zrange, key, start, start + count - 1, desc=which == "dead")
+        keys = guarded(self.client.zrange, key, 0, count - 1, desc=which == "dead")
         texts = guarded(self.client.hmget, items, keys) if keys else []
         return [delivery_of(each, text) for each, text in zip(keys, texts, strict=True) if text]
 

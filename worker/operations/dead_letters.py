@@ -24,7 +24,6 @@ from worker.broker import dead_letters
 from worker.broker.dead_letters import READ_BYTES, DeadLetter
 from worker.broker.messages import enqueued_at_ms
 from worker.clock import Clock
-from worker.ledger.base import LedgerUnavailable
 from worker.ledger.journal_writer import JournalWriter
 from worker.operations.operator import MAX_WHO_LENGTH, MAX_WHY_LENGTH
 from worker.operations.signed_words import Word
@@ -203,6 +202,3 @@ def _arguments(letter: DeadLetter, message: Mapping[str, Any]) -> str:
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return printable(shown_arguments(letter.task or "", arguments, frozenset()), 2000) if arguments else ""
-
-
-__all__ = ["BrokerRefuses", "DeadLetterService", "FoundLetter", "LedgerUnavailable", "NoSuchLetter", "NotResendable"]
