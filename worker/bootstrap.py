@@ -220,7 +220,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     # Most workers reconcile nothing, and have a megabyte less without it.
     from worker.reconciliation.reconciler import Reconciler
     from worker.reconciliation.store import ReconcileStore
-    from worker.reconciliation.window import ReconcileLimits
+    from worker.reconciliation.window import limits_of
 
     client = _connect_ledger(settings)
     send, venues = build_transport(settings).send, build_venues(settings)
@@ -231,7 +231,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
         accounts=build_accounts(settings),
         reads={name: entry.reads(send) for name, entry in REGISTRY.items() if entry.reads},
         clock=SystemClock(),
-        limits=ReconcileLimits(**settings.reconcile.model_dump()),
+        limits=limits_of(settings),
         publish=publish,
         look=lambda command, lookup, account: venues[account.venue].look(command, lookup, account, send),
     )

@@ -24,7 +24,7 @@ from worker.cli.options import (
 from worker.cli.output import entry_json, entry_line, halt_json, print_halts
 from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
-from worker.operations.operator import all_scopes, commands_still_sent
+from worker.operations.operator import all_scopes, commands_still_sent, still_sent_in_words
 from worker.public_keys import PublicKeys
 from worker.settings import WorkerSettings
 
@@ -71,16 +71,14 @@ def _halt(
 
 def _show(halts: list[tuple[HaltScope, Halted]], keys: PublicKeys | None, *, as_json: bool, **more: Any) -> None:
     """Print what is halted, and what is still sent."""
-    passes = commands_still_sent([each for each, _ in halts])
+    scopes = [each for each, _ in halts]
     if as_json:
+        passes = commands_still_sent(scopes)
         still = [{"command": command, "except_accounts": accounts} for command, accounts in passes.items()]
         emit({**more, "halts": [halt_json(each, what, keys) for each, what in halts], "passes": still})
     elif halts:
         print_halts(halts, keys)
-        still_sent = [
-            f"{command} (not of {', '.join(accounts)})" if accounts else command for command, accounts in passes.items()
-        ]
-        print(f"\nStill sent: {', '.join(still_sent) or 'nothing'}.")
+        print(f"\nStill sent: {still_sent_in_words(scopes)}.")
     else:
         print("Nothing is halted.")
 

@@ -13,7 +13,7 @@ from worker.ledger.base import Halted
 from worker.ledger.halts import HaltScope
 from worker.ledger.journal import JournalEntry
 from worker.operations.operator import Unknown
-from worker.operations.signed_words import Word, entry_verdict, shortened, verdict
+from worker.operations.signed_words import entry_verdict, halt_verdict, shortened
 from worker.operations.times import age
 from worker.operations.unknown_words import Refusals, arguments_of, setting_line
 from worker.public_keys import PublicKeys
@@ -79,19 +79,14 @@ def halt_json(scope: HaltScope, halt: Halted, keys: PublicKeys | None = None) ->
         "who": halt.who,
         "why": halt.why,
         "at": halt.at,
-        "word": _halt_verdict(scope, halt, keys),
+        "word": halt_verdict(scope, halt, keys),
     }
-
-
-def _halt_verdict(scope: HaltScope, halt: Halted, keys: PublicKeys | None) -> str:
-    word = Word("halt", halt.who, halt.why, halt.at, scope=scope.field)
-    return verdict(word, halt.kid, halt.sig, keys, halt.at)
 
 
 def print_halts(halts: Sequence[tuple[HaltScope, Halted]], keys: PublicKeys | None = None) -> None:
     """Print the halts."""
     rows = [
-        (scope.in_words(), f"{halt.who} ({_halt_verdict(scope, halt, keys)})", when(halt.at), halt.why)
+        (scope.in_words(), f"{halt.who} ({halt_verdict(scope, halt, keys)})", when(halt.at), halt.why)
         for scope, halt in halts
     ]
     print_table(("halted", "by", "since", "why"), rows)

@@ -16,6 +16,7 @@ from producers.printable import printable
 from worker.desk.entrance import Entrance
 from worker.desk.services import DeskServices
 from worker.desk.sessions import Session
+from worker.operations.times import duration
 
 
 class PageError(Exception):
@@ -121,17 +122,6 @@ def moment(milliseconds: int | None, now: int | None = None) -> Markup:
 def span(milliseconds: int, now: int) -> str:
     """How long ago something was, or how soon it will be."""
     return f"{duration(now - milliseconds)} ago" if milliseconds <= now else f"in {duration(milliseconds - now)}"
-
-
-def duration(milliseconds: int) -> str:
-    """A duration in its two largest units."""
-    seconds = max(0, milliseconds) // 1000
-    days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 def exact(value: object) -> Markup:

@@ -1,7 +1,10 @@
 """What the ledger keeps of one command, for those that read it; the moves are in :mod:`worker.ledger.base`."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from producers.report import Report
 from worker.ledger.holds import HoldRecord
@@ -72,3 +75,12 @@ class Record:
     it has no id of its own there."""
     hold: HoldRecord | None = None
     """When it is or was held for approval."""
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What the command asks for; empty where :attr:`arguments` is no JSON object."""
+        try:
+            found = json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}

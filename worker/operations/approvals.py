@@ -132,15 +132,7 @@ def _held_command(record: Record) -> HeldCommand | None:
     if record.state is not State.HELD or record.hold is None:
         return None
     decisions = tuple(each.decision for text in record.hold.decisions if (each := read_decision(text)))
-    return HeldCommand(record, record.hold, _object(record.arguments), _needed(record.hold.needed), decisions)
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return HeldCommand(record, record.hold, record.given, _needed(record.hold.needed), decisions)
 
 
 def _needed(text: str) -> tuple[Needed, ...]:

@@ -4,7 +4,6 @@ The ledger has no record of a query, and none of a command that has not begun bu
 ``ORDERS_LEDGER__JOURNAL_LINES`` entries of the journal, and most records for ``ORDERS_LEDGER__KEEP_DAYS``.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +82,7 @@ class History:
             command_id=command_id,
             command=command,
             account=account,
-            arguments=intent.kwargs if intent and not record else _arguments(record),
+            arguments=record.given if record else intent.kwargs if intent else {},
             state=record.state.value if record else ENQUEUED if intent else NO_RECORD,
             report=record.report if record else None,
             record=record,
@@ -131,11 +130,3 @@ def _named(record: Record | None, intent: Intent | None, entries: list[JournalEn
         return intent.task.removeprefix("orders."), str(intent.kwargs.get("account", ""))
     named = next((each.fields for each in entries if "account" in each.fields), {})
     return named.get("command", ""), named.get("account", "")
-
-
-def _arguments(record: Record | None) -> Mapping[str, Any]:
-    try:
-        found = json.loads(record.arguments) if record and record.arguments else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -16,7 +16,7 @@ from worker.execution.reports import settled
 from worker.ledger.base import Halted, Ledger, NoSuchCommand, State, StillOpen
 from worker.ledger.halts import ANY, COMMANDS, Halts, HaltScope
 from worker.ledger.journal import Journal, JournalEntry
-from worker.operations.signed_words import Word
+from worker.operations.signed_words import Word, halt_word
 from worker.reconciliation.store import ReconcileStore
 from worker.reconciliation.store import Unknown as Unknown
 
@@ -48,6 +48,12 @@ def commands_still_sent(halts: Sequence[HaltScope]) -> dict[str, list[str]]:
         if ANY not in accounts:
             found[command] = accounts
     return found
+
+
+def still_sent_in_words(halts: Sequence[HaltScope]) -> str:
+    """The commands that these halts let through, as a list with its exceptions; ``nothing`` if there are none."""
+    passes = commands_still_sent(halts).items()
+    return ", ".join(f"{name} (not of {', '.join(but)})" if but else name for name, but in passes) or "nothing"
 
 
 class OperatorService:
@@ -128,7 +134,7 @@ class OperatorService:
         return halt
 
     def _signed_halt(self, scope: HaltScope, halt: Halted) -> Halted:
-        signed = Word("halt", halt.who, halt.why, halt.at, scope=scope.field).signed(self._key)
+        signed = halt_word(scope, halt).signed(self._key)
         return replace(halt, kid=signed.get("kid", ""), sig=signed.get("sig", ""))
 
     def resume(self, halted: HaltScope, *, who: str, why: str = "", seen: Halted | None = None) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from producers.signing import PrivateKey
+from worker.ledger.base import Halted
+from worker.ledger.halts import HaltScope
 from worker.public_keys import PublicKeys
 
 CONTEXT = "orders-operator-v1"
@@ -76,6 +78,16 @@ def verdict(word: Word, kid: str, sig: str, keys: PublicKeys | None, written_ms:
     if abs(written_ms - word.at) > SAME_TIME_MS:
         return "BAD SIGNATURE (of another time)"
     return f"signed by {word.who}"
+
+
+def halt_word(scope: HaltScope, halt: Halted) -> Word:
+    """What its operator said by a halt."""
+    return Word("halt", halt.who, halt.why, halt.at, scope=scope.field)
+
+
+def halt_verdict(scope: HaltScope, halt: Halted, keys: PublicKeys | None) -> str:
+    """Whose word a halt is, see :func:`verdict`."""
+    return verdict(halt_word(scope, halt), halt.kid, halt.sig, keys, halt.at)
 
 
 def entry_verdict(fields: Mapping[str, str], keys: PublicKeys | None, written_ms: int) -> str:

@@ -1,6 +1,5 @@
 """What is known of an open unknown, and what to do with it next, in words for a terminal or a browser."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +45,8 @@ class Advice:
 
 
 def arguments_of(record: Record | None) -> Mapping[str, Any]:
-    """What the command asked for; empty where the ledger does not say, or what it says is no object."""
-    try:
-        found = json.loads(record.arguments) if record else {}
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """What the command asked for; empty where the ledger does not say."""
+    return record.given if record else {}
 
 
 def setting_line(each: Unknown, refusals: Refusals) -> str | None:

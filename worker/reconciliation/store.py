@@ -35,9 +35,11 @@ class ReconcileStore:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def unknowns(self) -> list[tuple[str, int]]:
-        """Open unknowns, oldest first: command id, and since when (UNIX ms on the ledger's clock)."""
-        rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, 0, -1, withscores=True))
+    def unknowns(self, start: int = 0, limit: int | None = None) -> list[tuple[str, int]]:
+        """Open unknowns, oldest first: command id, and since when (UNIX ms on the ledger's clock). Those from the one
+        numbered ``start`` (0 for the oldest) on; all of them without a ``limit``."""
+        end = -1 if limit is None else start + limit - 1
+        rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, start, end, withscores=True))
         return [(command_id, int(since)) for command_id, since in rows]
 
     def count(self) -> int:
@@ -45,15 +47,13 @@ class ReconcileStore:
         return int(guarded(self._client.zcard, UNKNOWN_KEY))
 
     def open_unknowns(self, start: int = 0, limit: int | None = None) -> list[Unknown]:
-        """Open unknowns with their records, oldest first, from the one numbered ``start`` (0 for the oldest) on; all
-        without a ``limit``. Two round trips, and one more for each further page of records."""
-        end = -1 if limit is None else start + limit - 1
-        rows = cast("list[tuple[str, float]]", guarded(self._client.zrange, UNKNOWN_KEY, start, end, withscores=True))
+        """As :meth:`unknowns`, with their records. Two round trips, and one more for each further page of records."""
+        rows = self.unknowns(start, limit)
         ids = [command_id for command_id, _ in rows]
         absences = guarded(self._client.hmget, ABSENCES_KEY, ids) if ids else []
         records = read_records(self._client, ids)
         return [
-            Unknown(command_id, int(since), records[command_id], _milliseconds(at))
+            Unknown(command_id, since, records[command_id], _milliseconds(at))
             for (command_id, since), at in zip(rows, absences, strict=True)
         ]
 

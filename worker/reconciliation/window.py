@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from producers.report import Reason
 from worker.ledger.base import Record
+from worker.settings import WorkerSettings
 from worker.venues.lookups import Lookup
 from worker.venues.records import Window
 
@@ -71,3 +72,8 @@ class ReconcileLimits:
         refused_from = self.refused_from(record)
         last = self.last_arrival(record) if refused_from is None else refused_from
         return last + int(self.settle_seconds * 1000)
+
+
+def limits_of(settings: WorkerSettings) -> ReconcileLimits:
+    """The limits that the settings set."""
+    return ReconcileLimits(**settings.reconcile.model_dump())

@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.desk.views import duration, render, services_of
+from worker.desk.views import render, services_of
 from worker.ledger.halts import ANY
+from worker.operations.times import duration
 from worker.venues.accounts import Account
 
 TITLE, PATH = "Accounts", "/accounts"

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from producers.errors import BrokerUnavailable, ReportPending
 from producers.report import Report
 from worker.desk.changes import Change, change
-from worker.desk.pages.unknowns import limits_of
 from worker.desk.services import DeskServices
 from worker.desk.views import PageError, form_of, render, services_of, session_of, url
 from worker.operations.history import History
@@ -19,6 +18,7 @@ from worker.operations.operator import MAX_WHY_LENGTH, Unknown
 from worker.operations.reconcile import NotPublished, publish_settled, run_by_worker, run_here
 from worker.operations.unknown_words import WHY, advice, arguments_of, known_of, setting_line
 from worker.reconciliation.reconciler import Reconciled
+from worker.reconciliation.window import limits_of
 
 TITLE = "A command"
 PATH = ""

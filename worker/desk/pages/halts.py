@@ -9,10 +9,9 @@ from starlette.routing import Route
 from worker.desk.changes import Change, change
 from worker.desk.views import PageError, form_of, render, services_of
 from worker.ledger.base import Halted
-from worker.ledger.halts import ANY, COMMANDS, HaltScope, parse_halt_scope
-from worker.operations.operator import all_scopes, commands_still_sent
-from worker.operations.signed_words import Word, verdict
-from worker.public_keys import PublicKeys
+from worker.ledger.halts import ANY, COMMANDS, parse_halt_scope
+from worker.operations.operator import all_scopes, still_sent_in_words
+from worker.operations.signed_words import halt_verdict
 
 TITLE, PATH = "Halts", "/halts"
 EVERYTHING = "all"
@@ -28,11 +27,6 @@ class HaltLine:
     verdict: str
 
 
-def halt_verdict(scope: HaltScope, halt: Halted, keys: PublicKeys | None) -> str:
-    """Whose word a halt is."""
-    return verdict(Word("halt", halt.who, halt.why, halt.at, scope=scope.field), halt.kid, halt.sig, keys, halt.at)
-
-
 def show(request: Request) -> Response:
     """The halts, and the form for another."""
     services = services_of(request)
@@ -45,16 +39,9 @@ def show(request: Request) -> Response:
         "halts.html",
         title=TITLE,
         halts=lines,
-        still=_still_sent([scope for scope, _ in halts]),
+        still=still_sent_in_words([scope for scope, _ in halts]),
         accounts=sorted(services.accounts),
         commands=COMMANDS,
-    )
-
-
-def _still_sent(halts: list[HaltScope]) -> str:
-    return ", ".join(
-        f"{command} (not of {', '.join(accounts)})" if accounts else command
-        for command, accounts in commands_still_sent(halts).items()
     )
 
 
@@ -68,7 +55,7 @@ def halt(request: Request) -> Response:
         raise PageError(400, "Nothing was halted", f"{str(error).removeprefix('--').capitalize()}.") from None
     scopes = all_scopes(named.account) if command == EVERYTHING else [named]
     standing = dict(services.operator.halts())
-    still = _still_sent([*standing, *scopes])
+    still = still_sent_in_words([*standing, *scopes])
     replaced = [
         f"Replaces the halt of {each.in_words()} by {standing[each].who}." for each in scopes if each in standing
     ]
@@ -78,7 +65,7 @@ def halt(request: Request) -> Response:
             *(f"Workers send nothing more of this: {each.in_words()}." for each in scopes),
             *replaced,
             "What is halted ends as not_sent/halted; its sender is told your reason.",
-            f"Still sent: {still or 'nothing'}.",
+            f"Still sent: {still}.",
         ],
         facts=[
             ("Account", "every account" if named.account == ANY else named.account),
@@ -108,7 +95,7 @@ def lift(request: Request) -> Response:
         title="Lift a halt",
         effects=[
             f"Workers send this again: {scope.in_words()}; what was ended as not_sent/halted stays so.",
-            f"Sent from then on: {_still_sent(others) or 'nothing'}.",
+            f"Sent from then on: {still_sent_in_words(others)}.",
         ],
         facts=[
             ("Halt", scope.in_words()),

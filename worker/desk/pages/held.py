@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from producers.signing import PrivateKey, SigningError
 from worker.desk.changes import Change, change
-from worker.desk.paging import page_number
+from worker.desk.paging import page_count, page_number
 from worker.desk.services import DeskServices
 from worker.desk.views import PageError, form_of, render, services_of, url
 from worker.operations.approvals import HeldCommand, NotYours
@@ -38,7 +38,7 @@ def show(request: Request) -> Response:
     found, number = services_of(request).approvals.held(), page_number(request)
     page = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     rows = [Row(each, what_it_does(each), approved_by(each), who_may(each)) for each in page]
-    pages = max(1, -(-len(found) // PER_PAGE))
+    pages = page_count(len(found), PER_PAGE)
     return render(request, "held.html", title=TITLE, rows=rows, count=len(found), number=number, pages=pages)
 
 

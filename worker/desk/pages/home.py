@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from producers.redaction import server_error_text
 from worker.desk.services import DeskServices
-from worker.desk.views import duration, render, services_of
+from worker.desk.views import render, services_of
 from worker.operations.queue_states import QueueLine, queue_lines, unacked_dead
+from worker.operations.times import duration
 
 TITLE, PATH = "Home", "/"
 FORGOTTEN_HALT_MS = 24 * 3_600_000

@@ -5,8 +5,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.desk.changes import Change, change
-from worker.desk.views import PageError, duration, form_of, render, services_of
+from worker.desk.views import PageError, form_of, render, services_of
 from worker.operations.parked import AccountCoolDown
+from worker.operations.times import duration
 
 TITLE, PATH = "Parked", "/parked"
 LISTED = 100

@@ -11,13 +11,13 @@ from producers.printable import MAX_ID_LENGTH
 from producers.report import Outcome
 from worker.desk.views import render, services_of
 from worker.operations.history import Filter, History
+from worker.operations.history_search import OPEN
 
 TITLE = "All commands"
 PATH = "/commands"
 PER_PAGE = 50
 SINCE = {"": "any time", "1": "the last hour", "24": "the last 24 hours", "168": "the last 7 days"}
 """Choices of the form, in hours."""
-OPEN = "open"
 POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}")
 """Of an entry in the journal."""
 

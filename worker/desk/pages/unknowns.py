@@ -7,14 +7,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from producers.errors import BrokerUnavailable
-from worker.desk.paging import page_number
+from worker.desk.paging import page_count, page_number
 from worker.desk.views import PageError, render, services_of, session_of
 from worker.operations.held_words import MAX_SHOWN
 from worker.operations.operator import Unknown
 from worker.operations.reconcile import ask_worker
 from worker.operations.unknown_words import Advice, advice, arguments_of
-from worker.reconciliation.window import ReconcileLimits
-from worker.settings import WorkerSettings
+from worker.reconciliation.window import limits_of
 
 TITLE = "Unknown commands"
 PATH = "/unknowns"
@@ -39,17 +38,12 @@ def show(request: Request) -> Response:
         Row(each, _arguments(each), advice(each, limits, now))
         for each in services.operator.unknowns((number - 1) * PER_PAGE, PER_PAGE)
     ]
-    pages = max(1, -(-count // PER_PAGE))
+    pages = page_count(count, PER_PAGE)
     return render(request, "unknowns.html", title=TITLE, rows=rows, count=count, number=number, pages=pages)
 
 
 def _arguments(each: Unknown) -> list[tuple[str, str]]:
     return [(name, str(value)[:MAX_SHOWN]) for name, value in arguments_of(each.record).items() if name != "account"]
-
-
-def limits_of(settings: WorkerSettings) -> ReconcileLimits:
-    """When a look at the venue counts."""
-    return ReconcileLimits(**settings.reconcile.model_dump())
 
 
 def reconcile_all(request: Request) -> Response:
