@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from tests.support.fakes import TurnedClock
-from tests.support.orders_program import Orders, orders_in_process
+from tests.support.orders_program import Orders, orders_in_process, set_width
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
 from worker.broker.dead_letters import READ_BYTES, dead_letters, remove_letter
@@ -160,9 +160,7 @@ def orders(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 def test_the_program_lists_shows_and_moves_dead_letters(
     orders: Orders, broker: redis.Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, columns: str | None
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns:
-        monkeypatch.setenv("COLUMNS", columns)
+    set_width(monkeypatch, columns)
     broker.lpush(DEAD, message(LONG_ID), message("\x1b[2J</b>"))
     name = digests(broker)[1][:12]
     listed = orders("dead").out

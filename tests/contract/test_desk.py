@@ -19,12 +19,6 @@ PAGES = ("/", "/halts", "/parked", "/dead", "/queues", "/accounts")
 WITHDRAW = {"account": "main", "command": "withdraw"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as started:
-        yield started
-
-
 @pytest.fixture
 def desk(server: Server) -> Iterator[Desk]:
     server.client().flushall()

@@ -9,7 +9,7 @@ import redis
 from producers.report import Outcome
 from tests.contract.conftest import WITHDRAW, OperatorFixture
 from tests.model.conformance import HOLD, claim
-from tests.support.orders_program import Orders, orders_in_process
+from tests.support.orders_program import Orders, orders_in_process, set_width
 from tests.support.servers import Server
 
 LONG_ID = f"{'d' * 60}-e29b-41d4"
@@ -39,9 +39,7 @@ def listed(orders: Orders, *options: str) -> list[str]:
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("columns", ["30", "60", "140", None])
 def test_no_id_is_cut_in_any_width(orders: Orders, monkeypatch: pytest.MonkeyPatch, columns: str | None) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns:
-        monkeypatch.setenv("COLUMNS", columns)
+    set_width(monkeypatch, columns)
     done = orders("list")
     assert done.code == 0
     for whole in (LONG_ID, "c-1", "w-1", "w-2", "other"):

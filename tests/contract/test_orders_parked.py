@@ -9,7 +9,7 @@ import redis
 from producers.cli.output import when
 from producers.commands import parse_command
 from tests.model.conformance import HOLD, claim
-from tests.support.orders_program import Orders, orders_in_process
+from tests.support.orders_program import Orders, orders_in_process, set_width
 from tests.support.parked_messages import message, park
 from tests.support.servers import Server, free_port
 from worker.ledger.journal import Journal
@@ -75,9 +75,7 @@ def filled(broker: redis.Redis, ledger: RedisLedger, orders: Orders, now_ms: int
 @pytest.mark.parametrize("columns", ["30", "60", "120", None])
 def test_it_says_what_waits_and_why(orders: Orders, monkeypatch: pytest.MonkeyPatch, columns: str | None) -> None:
     """No id is cut or broken, however narrow the terminal; nothing of a body is shown."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns:
-        monkeypatch.setenv("COLUMNS", columns)
+    set_width(monkeypatch, columns)
     done = orders("parked")
     assert done.code == 0
     for whole in (LONG_ID, LANE_ID, "book", "c-2", "x-1", "held-1", "approval", "cool_down", "orders.close"):

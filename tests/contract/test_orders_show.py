@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from tests.contract.conftest import OperatorFixture
-from tests.support.orders_program import Orders, orders_in_process
+from tests.support.orders_program import Orders, orders_in_process, set_width
 from tests.support.servers import Server
 from worker.operations.operator import OperatorService
 
@@ -22,9 +22,7 @@ def orders(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 def test_what_happened_is_told_beneath_the_report(
     orders: Orders, operator: OperatorFixture, monkeypatch: pytest.MonkeyPatch, columns: str | None
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns:
-        monkeypatch.setenv("COLUMNS", columns)
+    set_width(monkeypatch, columns)
     operator.unknown(LONG_ID)
     desk = OperatorService(operator.client, operator.ledger, operator.clock)
     desk.resolve(LONG_ID, reference=LONG_ID, who="ann", why="seen \x1b[2J on their page")

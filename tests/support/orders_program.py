@@ -44,3 +44,10 @@ def orders_in_process(capsys: pytest.CaptureFixture[str]) -> Orders:
         return Ran(int(ended.value.code or 0), printed.out, printed.err)
 
     return run
+
+
+def set_width(monkeypatch: pytest.MonkeyPatch, columns: str | None) -> None:
+    """Give the program a terminal of so many columns; none where it has no width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)

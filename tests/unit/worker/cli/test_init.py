@@ -6,7 +6,6 @@ import select
 import stat
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,20 +22,6 @@ __all__ = ["orders", "server", "shared_server"]
 
 OKX = DEMO_ACCOUNTS["okx"]
 HIDDEN = "(not shown; Enter to fill it in later): "
-
-
-@pytest.fixture(scope="module")
-def shared_simulator() -> Iterator[SimulatorServer]:
-    """One process for this module."""
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared_simulator: SimulatorServer) -> SimulatorServer:
-    """The simulator with nothing recorded and no faults."""
-    shared_simulator.control.reset()
-    return shared_simulator
 
 
 @pytest.fixture

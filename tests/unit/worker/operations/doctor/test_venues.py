@@ -1,7 +1,7 @@
 """What the doctor says about venues and their clocks."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -20,20 +20,6 @@ def everstrike_clock(name: str, url: str, ca_file: str = "") -> Finding:
     endpoint = REGISTRY["everstrike"].time
     assert endpoint is not None
     return endpoint_clock(name, url, ca_file, endpoint)
-
-
-@pytest.fixture(scope="module")
-def shared_simulator() -> Iterator[SimulatorServer]:
-    """One simulator for all tests here."""
-    with SimulatorServer() as running:
-        yield running
-
-
-@pytest.fixture
-def simulator(shared_simulator: SimulatorServer) -> SimulatorServer:
-    """The simulator as at its start."""
-    shared_simulator.control.reset()
-    return shared_simulator
 
 
 @pytest.mark.parametrize(
