@@ -36,9 +36,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def deadline_ms(text: str) -> int:
-    """A deadline in UNIX milliseconds, from UNIX milliseconds or a duration from now: ``30s``, ``1.5m``, ``500ms``,
-    ``1h``.
+def deadline_ms(text: str, now: int) -> int:
+    """A deadline in UNIX milliseconds, from UNIX milliseconds or a duration from ``now``: ``30s``, ``1.5m``,
+    ``500ms``, ``1h``.
 
     Raises:
         typer.BadParameter: the text is neither.
@@ -53,7 +53,7 @@ def deadline_ms(text: str) -> int:
             f"{shown!r} is neither UNIX milliseconds nor a duration such as 30s, 5m, 500ms",
             param_hint="--deadline",
         )
-    return now_ms() + int(float(duration[1]) * _MILLISECONDS[duration[2]])
+    return now + int(float(duration[1]) * _MILLISECONDS[duration[2]])
 
 
 def given_deadline(text: str | None) -> int | None:
@@ -66,7 +66,7 @@ def given_deadline(text: str | None) -> int | None:
     if text is None:
         return None
     now = now_ms()
-    deadline = deadline_ms(text)
+    deadline = deadline_ms(text, now)
     if now < deadline < _LATEST_MS:
         return deadline
     problem = f"{text} has passed ({when(deadline)}): nothing would be sent"

@@ -1,5 +1,6 @@
 """Bad usage, help, and what the program loads when."""
 
+import itertools
 import json
 import re
 import shlex
@@ -117,18 +118,24 @@ def test_unreadable_settings_file(orders: Orders, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("text", "milliseconds"), [("30s", 30_000), ("1.5m", 90_000), ("500ms", 500), ("1h", 3_600_000), ("+30s", 30_000)]
 )
-def test_deadline_from_now(monkeypatch: pytest.MonkeyPatch, text: str, milliseconds: int) -> None:
+def test_deadline_from_now(text: str, milliseconds: int) -> None:
     """A duration counts from now; a bare number is UNIX milliseconds."""
-    monkeypatch.setattr(cli_values, "now_ms", lambda: 1_000_000)
-    assert cli_values.deadline_ms(text) == 1_000_000 + milliseconds
-    assert cli_values.deadline_ms("1700000000000") == 1_700_000_000_000
+    assert cli_values.deadline_ms(text, now=1_000_000) == 1_000_000 + milliseconds
+    assert cli_values.deadline_ms("1700000000000", now=1_000_000) == 1_700_000_000_000
+
+
+def test_a_deadline_counts_from_one_reading_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline of now is over, though the clock ticks meanwhile."""
+    monkeypatch.setattr(cli_values, "now_ms", itertools.count(1_700_000_000_000).__next__)
+    with pytest.raises(typer.BadParameter, match="has passed"):
+        cli_values.given_deadline("0s")
 
 
 @pytest.mark.parametrize("text", ["", "-5s", "5 s", "s", "5d", "1e3s", "٣s", "-1"])
 def test_no_deadline(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(typer.BadParameter):
-        cli_values.deadline_ms(text)
+        cli_values.deadline_ms(text, now=1_000_000)
 
 
 def test_a_forgotten_unit_is_noticed(orders: Orders) -> None:
