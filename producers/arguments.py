@@ -46,17 +46,10 @@ def is_exact(number: float) -> bool:
 
 def _amount(value: object) -> Decimal:
     """Accept a decimal string, a Decimal, an integer, or an exact float; refuse everything else with a reason."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise PydanticCustomError("amount_type", "must be a decimal: a string like '0.001', or a number")
-    if isinstance(value, float) and math.isfinite(value) and not is_exact(value):
-        raise PydanticCustomError("amount_float", "is a binary float of more than 15 digits: write it as a string")
-    if isinstance(value, int) and abs(value) >= 10**MAX_DECIMAL_CHARS:
-        raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
-    # Subclasses of float, such as NumPy's, have a repr of their own.
-    text = float.__repr__(value) if isinstance(value, float) else str(value)
-    if text.lower().lstrip("+-").startswith(("nan", "snan", "inf")):
-        raise PydanticCustomError("amount_finite", "must be finite, not NaN or infinity")
+    text = str(value) if isinstance(value, str) else _text_of_number(value)
     if len(text) > 2 * MAX_DECIMAL_CHARS or not _DECIMAL.fullmatch(text):
+        if text.lower().lstrip("+-").startswith(("nan", "snan", "inf")):
+            raise PydanticCustomError("amount_finite", "must be finite, not NaN or infinity")
         raise PydanticCustomError("amount_parse", "is not a decimal number")
     try:
         amount = Decimal(text)
@@ -73,6 +66,18 @@ def _amount(value: object) -> Decimal:
     ):
         raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
     return Decimal(plain)
+
+
+def _text_of_number(value: object) -> str:
+    """The text of a Decimal, an integer, or an exact float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise PydanticCustomError("amount_type", "must be a decimal: a string like '0.001', or a number")
+    if isinstance(value, float) and math.isfinite(value) and not is_exact(value):
+        raise PydanticCustomError("amount_float", "is a binary float of more than 15 digits: write it as a string")
+    if isinstance(value, int) and abs(value) >= 10**MAX_DECIMAL_CHARS:
+        raise PydanticCustomError("amount_long", "has more than {n} digits", {"n": MAX_DECIMAL_CHARS})
+    # Subclasses of float, such as NumPy's, have a repr of their own.
+    return float.__repr__(value) if isinstance(value, float) else str(value)
 
 
 Amount = Annotated[

@@ -234,6 +234,9 @@ COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Submit, 
 """Command class by task name."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
+
+
 def canonical_json(value: object) -> bytes:
     """JSON in its one canonical form: keys sorted, no spaces, UTF-8 unescaped.
 
@@ -241,7 +244,7 @@ def canonical_json(value: object) -> bytes:
     empty text. Such arguments are refused anyway, and the refusal must not fail on them.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
+        text = _CANONICAL.encode(value)
     except (ValueError, TypeError, RecursionError):
         return b""
     return text.encode("utf-8", "surrogatepass")
@@ -269,7 +272,8 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     model = COMMANDS.get(task)
     if model is None:
         raise InvalidCommand(task, [f"unknown command; the commands are {', '.join(sorted(COMMANDS))}"])
-    unknown = [name for name in arguments if name not in model.model_fields]
+    known = model.model_fields
+    unknown = [name for name in arguments if name not in known]
     unnamed = frozenset(unknown[MAX_UNKNOWN_NAMED:])
     try:
         command = model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})

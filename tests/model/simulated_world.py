@@ -229,8 +229,7 @@ class World:
             ruling=lambda command: self.ruling if command.name == "withdraw" else PERMITTED,
         )
 
-        envelope = replace(
-            self.envelopes[command_id],
+        envelope = self.envelopes[command_id]._replace(
             parks=self.parks,
             waits_since=headers.get(SINCE_HEADER),
             progress=headers.get(PROGRESS_HEADER),

@@ -3,10 +3,11 @@
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from os import getpid
+from typing import NamedTuple
 
 from producers.commands import Command, Positions, Withdraw
 from producers.report import Outcome, Reason, Report
@@ -30,18 +31,14 @@ from worker.venues.base import Plan, Venue
 DIED = CommandRefused(Reason.UNAVAILABLE, "its worker died")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A command that this worker can execute, as its message asks for it."""
+class _Asked(NamedTuple):
+    """A command that this worker can execute, as its message asks for it: what a :class:`Run` begins with."""
 
     envelope: Envelope
     command: Command
     account: Account
     venue: Venue
-
-    @property
-    def ref(self) -> CommandRef:
-        return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)
+    ref: CommandRef
 
 
 class Admission:
@@ -87,7 +84,9 @@ class Admission:
             ParkMessage: it waits at the broker, for its other owner, for the venue's limits, or for its plan.
             RequeueMessage: the worker is stopping.
         """
-        asked = _Asked(envelope, *self._intake.parse(envelope))
+        command, account, venue = self._intake.parse(envelope)
+        ref = CommandRef(envelope.command_id, command.name, account.alias, account.venue)
+        asked = _Asked(envelope, command, account, venue, ref)
         looks = asked.venue.knows_client_order_ids and asked.command.mutating
         while True:
             found = self._take_to_look(asked) if looks and look else None
@@ -115,7 +114,7 @@ class Admission:
         # Should the ledger lose the record meanwhile, its owner puts it back, and it is counted again.
         ruling = self._claims.retry_until_available(lambda: self._ruling(asked.command))
         found.claim = replace(found.claim, limits=ruling.limits)
-        run = Run(asked.envelope, asked.command, asked.account, asked.venue, found, parks_looking=parks, planned=False)
+        run = Run(*asked, found, parks_looking=parks, planned=False)
         run.ending = run.ending or ending
         return run
 
@@ -127,7 +126,7 @@ class Admission:
         # What persons must approve is not taken up by another worker, see the ledger's begin.
         parks = envelope.parks and claim.hold is None
         waiting = self._budget_seconds, self._clock, self._stopping, self._observer
-        turns = envelope if parks is envelope.parks else replace(envelope, parks=parks)
+        turns = envelope if parks is envelope.parks else envelope._replace(parks=parks)
         await_turn = FirstTurn(turns, asked.ref, command.deadline, *waiting, before)
         if command.mutating:
             plan = self._planner.plan(asked.venue, command, asked.account, envelope, asked.ref)
@@ -139,7 +138,7 @@ class Admission:
             raise CommandRefused(*reports.why_not_begun(found))
         if not isinstance(found, Lease):
             return found
-        run = Run(envelope, command, asked.account, asked.venue, found, parks=parks, parks_looking=envelope.parks)
+        run = Run(*asked, found, parks=parks, parks_looking=envelope.parks)
         run.was_held, run.planned = claim.hold is not None, command.mutating
         return run
 

@@ -142,8 +142,9 @@ class PlanProgress:
     @classmethod
     def from_header(cls, header: object) -> "PlanProgress | None":
         """Read a header; None when it is absent, or not as :meth:`to_header` writes it."""
-        given = header if isinstance(header, Mapping) else {}
-        failures, since = _count(given.get("failures"), MAX_ATTEMPTS), _count(given.get("since_ms"), MAX_TIME_MS)
+        if not isinstance(header, Mapping):
+            return None
+        failures, since = _count(header.get("failures"), MAX_ATTEMPTS), _count(header.get("since_ms"), MAX_TIME_MS)
         return None if not failures or since is None else cls(failures, since)
 
 

@@ -5,8 +5,8 @@ command of a dead worker.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 from producers.commands import Command
 from producers.report import Report
@@ -52,8 +52,7 @@ LONGEST_PARKED_MS = 1000
 """The longest that a command is parked while it has another owner, who may end it at any time."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseExpiry:
+class LeaseExpiry(NamedTuple):
     """When a lease is over by each of this machine's clocks; the first counts. The monotonic one stands still while the
     machine is suspended (Linux: ``CLOCK_MONOTONIC``), and the wall clock may be put back."""
 
@@ -73,7 +72,7 @@ class Lease:
     """When the retry budget began, in seconds on the monotonic clock."""
     plan: Plan
     """How it is sent; its lookup is that of the attempt that was begun last, alone."""
-    expiry: LeaseExpiry = LeaseExpiry()
+    expiry: LeaseExpiry = field(default_factory=LeaseExpiry)
     paused: bool = False
     """Whether the last attempt's fate is on record and the next must be begun."""
     fence: int = 1
@@ -89,8 +88,7 @@ class Lease:
     """Whether it was taken over in doubt, to be looked for: nothing has begun, and nothing is planned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """What one call of the ledger's begin asks for."""
 
     expiry: LeaseExpiry

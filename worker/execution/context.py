@@ -1,8 +1,8 @@
 """What one execution knows of its command, and the refusal of a command that must not be sent."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from producers.commands import Command
 from producers.printable import printable
@@ -22,8 +22,7 @@ MAX_ALIAS_CHARACTERS = 64
 """How many characters are shown of the account, which a sender may set to anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A command as its message brings it."""
 
     command_id: str
@@ -77,6 +76,9 @@ class CommandRefused(Exception):
         """Whether it is held, and a person's word ends it, whatever message brings that word to a worker."""
 
 
+_NO_SECRETS = Secrets()
+
+
 @dataclass(slots=True)
 class Run:
     """What one worker knows while it executes one command."""
@@ -85,6 +87,8 @@ class Run:
     command: Command
     account: Account
     venue: Venue
+    command_ref: CommandRef
+    """The command as it is named to observers."""
     lease: Lease
     was_held: bool = False
     """Whether it was held for approval until now."""
@@ -112,7 +116,7 @@ class Run:
     """The last three as in :class:`~worker.execution.carried.Memory`."""
     cool_down: CoolDown | None = None
     """What the last attempt says about those that follow, until the ledger has it."""
-    secrets: Secrets = field(default_factory=Secrets)
+    secrets: Secrets = _NO_SECRETS
     """The secrets in this run's requests, each of which is signed anew: no report or log line may show any of them."""
 
     def __post_init__(self) -> None:
@@ -167,8 +171,3 @@ class Run:
     def progress(self) -> Progress:
         """What is known of the command's attempts so far, over all of its owners."""
         return self.lease.progress
-
-    @property
-    def command_ref(self) -> CommandRef:
-        """The command as it is named to observers."""
-        return CommandRef(self.envelope.command_id, self.command.name, self.account.alias, self.account.venue)

@@ -5,8 +5,8 @@ of a command, never its arguments, a request or a response's body. An observer c
 logs what one raises, once for each kind of event, and goes on."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from producers.report import Report
 from worker.execution.retry_policy import Decision
@@ -17,8 +17,7 @@ from worker.venues.response_freshness import staleness
 logger = logging.getLogger("orders.observer")
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRef:
+class CommandRef(NamedTuple):
     """The command that an event is about."""
 
     command_id: str
@@ -29,8 +28,7 @@ class CommandRef:
     venue: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEvent:
+class AttemptEvent(NamedTuple):
     """One attempt and what its response proved."""
 
     attempt: int
@@ -50,8 +48,7 @@ class AttemptEvent:
     """The response's ``Date`` header, or empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookEvent:
+class LookEvent(NamedTuple):
     """One look for a command in doubt at its venue."""
 
     sight: str
@@ -65,8 +62,7 @@ class LookEvent:
     """For people."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndEvent:
+class EndEvent(NamedTuple):
     """How a command ended, and when; UNIX milliseconds."""
 
     outcome: str

@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from producers.commands import Command, Positions
 from producers.redaction import HIDDEN
@@ -168,7 +167,7 @@ class Executor:
                 replay = self._replay_of_query(envelope, run.result)
                 if replay is not None:
                     return replay
-                envelope = replace(envelope, heeds_result=False)
+                envelope = envelope._replace(heeds_result=False)
                 continue
             if isinstance(run, ExistingReport):
                 return run.report
@@ -182,8 +181,8 @@ class Executor:
             except LeaseLost:
                 # Another worker took over while this one was away, and its report is the one that counts; or the
                 # ledger has lost the record, and what this worker knows is all there is: it is not parked any more.
-                lost, envelope = run, replace(envelope, parks=False)
-            envelope = replace(envelope, begin_by=0, known_until=0, heeds_result=False)  # it has begun
+                lost, envelope = run, envelope._replace(parks=False)
+            envelope = envelope._replace(begin_by=0, known_until=0, heeds_result=False)  # it has begun
         raise LeaseLost(f"{envelope.command_id}: {MAX_LEASES} leases were lost")
 
     def _give_up_in_doubt(self, run: Run, refused: CommandRefused) -> Report | None:

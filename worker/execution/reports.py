@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from producers.commands import Command, fingerprint
 from producers.printable import printable
@@ -92,8 +91,7 @@ def _limit_message(denied: Denied) -> str:
     return f"{words} permits {most} within {within}; there is room for it from {room} on"
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
+class Conclusion(NamedTuple):
     """How a command ended, and why."""
 
     outcome: Outcome

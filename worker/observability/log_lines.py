@@ -85,8 +85,10 @@ class LogObserver(Observer):
 
     def ended(self, ref: CommandRef, end: EndEvent) -> None:
         """Log the end, as a warning where an operator has to act."""
-        fields = {**_command_fields(ref), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         level = logging.WARNING if end.outcome == "unknown" else logging.INFO
+        if not executor_log.isEnabledFor(level):
+            return
+        fields = {**_command_fields(ref), "attempt": end.attempts, "outcome": end.outcome, "reason": end.reason}
         executor_log.log(level, LogEvent("end", fields))
 
     def held(self, ref: CommandRef, until: int) -> None:

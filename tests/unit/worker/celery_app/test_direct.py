@@ -502,7 +502,7 @@ def test_the_executor_is_told_the_same(make_rig: Callable[..., Rig]) -> None:
         rig.receive([["positional"], ARGUMENTS, None], **headers)
         rig.idle()
         ((envelope, kept),) = rig.envelopes
-        told.append({name: getattr(envelope, name) for name in Envelope.__slots__ if name != "following"})
+        told.append({name: getattr(envelope, name) for name in Envelope._fields if name != "following"})
         told[-1]["kept_message"] = kept
     assert told[0] == told[1]
     assert (told[0]["expires_at"], told[0]["positional"], told[0]["parks"]) == (4_102_444_800_000, 1, True)

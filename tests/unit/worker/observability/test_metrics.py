@@ -77,11 +77,11 @@ def test_a_sender_can_make_up_no_label(measured: _Measured) -> None:
 def test_what_waits_is_counted_by_what_it_waits_for(measured: _Measured) -> None:
     metrics, of = measured.metrics, {"command": "close", "account": "main"}
     metrics.parked(REF, "retry", 0.4)
-    metrics.parked(replace(REF, account="made-up"), "eta", 60)
+    metrics.parked(REF._replace(account="made-up"), "eta", 60)
     metrics.throttled(REF, "rate_limit", 2.0, "50/20s")
     metrics.cooled_down(REF, None, False, "HTTP 429")
     metrics.cooled_down(REF, None, None, "the probe's reply was lost")
-    metrics.cooled_down(replace(REF, venue=""), 30.0, True, "HTTP 418")
+    metrics.cooled_down(REF._replace(venue=""), 30.0, True, "HTTP 418")
     assert measured.value("parkings_total", **of, waits_for="retry") == 1
     assert measured.value("parkings_total", command="close", account="other", waits_for="eta") == 1
     assert measured.value("throttled_total", **of, brake="rate_limit") == 1
@@ -138,7 +138,7 @@ def test_a_takeover_is_no_wait_in_the_queue(measured: _Measured) -> None:
 )
 def test_the_venues_clock_is_compared(measured: _Measured, changes: dict[str, Any], offset: float | None) -> None:
     """A clock that runs away makes every signature stale; nonsense in a header is no clock."""
-    measured.metrics.attempted(REF, replace(ACCEPTED_EVENT, **changes))
+    measured.metrics.attempted(REF, ACCEPTED_EVENT._replace(**changes))
     value = measured.value("venue_clock_offset_seconds", account="main", venue="everstrike")
     assert value == (None if offset is None else pytest.approx(offset))
 
