@@ -50,12 +50,45 @@ def round_trip(connection: Any, command: Sequence[Any]) -> Any:
     _send_now(connection, sock, _packed(connection, command))
     if not _is_readable(sock):
         return connection.read_response(timeout=0)
-    buffer = _Buffer()
-    received = _recv(sock.fileno(), buffer, _SIZE, _RECV_FLAGS)
-    if received > 0:
-        # redis-py takes the reply out of it, or reads the rest.
-        reader.feed(buffer, 0, received)
+    _fetch(sock, reader)
+    # redis-py takes the reply out of it, or reads the rest.
     return connection.read_response()
+
+
+def send(connection: Any, packed: bytes) -> None:
+    """Send a command in Redis' protocol, whose reply is read later.
+
+    Raises:
+        redis.RedisError, OSError: what redis-py raises.
+    """
+    parts = _parts(connection)
+    if parts is None:
+        connection.send_packed_command([packed])
+    else:
+        _send_now(connection, parts[0], packed)
+
+
+def fetch(connection: Any) -> None:
+    """Hand what has come to redis-py's parser, without waiting for anything. An end or an error is left to be found by
+    the next read."""
+    parts = _parts(connection)
+    if parts is not None:
+        while _fetch(*parts) == _SIZE:
+            pass
+
+
+def may_hold_more(connection: Any) -> bool:
+    """Whether a part of what has been received may not be read yet; the socket would not tell of it."""
+    parts = _parts(connection)
+    return parts is None or bool(parts[1].has_data())
+
+
+def _fetch(sock: socket.socket, reader: Any) -> int:
+    buffer = _Buffer()
+    received: int = _recv(sock.fileno(), buffer, _SIZE, _RECV_FLAGS)
+    if received > 0:
+        reader.feed(buffer, 0, received)
+    return received
 
 
 def _parts(connection: Any) -> tuple[Any, Any] | None:
