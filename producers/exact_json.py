@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 MAX_DIGITS = 4300
@@ -61,14 +62,20 @@ def loads(text: str) -> Any:
     return _read(text)
 
 
-def dumps(value: Any, encoder: type[Encoder] = Encoder, **options: Any) -> str:
+def dumps(value: Any, encoder: Callable[..., Encoder] = Encoder, **options: Any) -> str:
     """The JSON text of a value.
 
     Raises:
         ValueError, TypeError: the value cannot be encoded.
     """
-    text = json.dumps(value, cls=encoder, **options)
+    text = (_made(encoder) if not options else encoder(**options)).encode(value)
     return _MARKED.sub(r"\1", text) if _MARK in text else text
+
+
+@cache
+def _made(encoder: Callable[..., Encoder]) -> Encoder:
+    """One encoder without options for all calls, as json keeps one of its own class."""
+    return encoder()
 
 
 def check_bounds(text: str | bytes, max_length: int, max_containers: int = MAX_CONTAINERS) -> None:
