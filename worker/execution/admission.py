@@ -1,12 +1,12 @@
 """The first two steps of an execution: admit the command and acquire it, or refuse it."""
 
-import secrets
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from os import getpid
+from random import Random
 from typing import NamedTuple
 
 from producers.commands import Command, Positions, Withdraw
@@ -27,6 +27,11 @@ from worker.ledger.base import Claim, Known, LookFirst, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Plan, Venue
+
+_RANDOM = Random()
+"""For tokens, which tell runs apart and are no secrets. The system's own source, which seeds it, and again in a process
+that is forked, releases the interpreter at each call."""
+os.register_at_fork(after_in_child=_RANDOM.seed)
 
 DIED = CommandRefused(Reason.UNAVAILABLE, "its worker died")
 
@@ -70,7 +75,7 @@ class Admission:
         self._observer = observer
         self._lease_ms = lease_ms
         self._budget_seconds = budget_seconds
-        self._worker = f"{socket.gethostname()}:{getpid()}"
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def begin(self, envelope: Envelope, *, look: bool = True) -> Run | ExistingReport | Known:
         """Admit the command and begin its first attempt, or its next one where it was parked. One that is in doubt, and
@@ -237,4 +242,4 @@ class Admission:
         )
 
     def _token(self) -> str:
-        return f"{self._worker}:{secrets.token_hex(8)}"
+        return f"{self._worker}:{_RANDOM.getrandbits(64):016x}"
