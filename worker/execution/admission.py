@@ -1,12 +1,12 @@
 """The first two steps of an execution: admit the command and acquire it, or refuse it."""
 
-import os
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from random import Random
+from os import getpid
 from typing import NamedTuple
 
 from producers.commands import Command, Positions, Withdraw
@@ -27,11 +27,6 @@ from worker.ledger.base import Claim, Known, LookFirst, Orphaned
 from worker.ledger.holds import Held
 from worker.venues.accounts import Account
 from worker.venues.base import Plan, Venue
-
-_RANDOM = Random()
-"""For tokens, which tell runs apart and are no secrets. The system's own source, which seeds it, and again in a process
-that is forked, releases the interpreter at each call."""
-os.register_at_fork(after_in_child=_RANDOM.seed)
 
 DIED = CommandRefused(Reason.UNAVAILABLE, "its worker died")
 
@@ -75,7 +70,7 @@ class Admission:
         self._observer = observer
         self._lease_ms = lease_ms
         self._budget_seconds = budget_seconds
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = f"{socket.gethostname()}:{getpid()}"
 
     def begin(self, envelope: Envelope, *, look: bool = True) -> Run | ExistingReport | Known:
         """Admit the command and begin its first attempt, or its next one where it was parked. One that is in doubt, and
@@ -242,4 +237,4 @@ class Admission:
         )
 
     def _token(self) -> str:
-        return f"{self._worker}:{_RANDOM.getrandbits(64):016x}"
+        return f"{self._worker}:{secrets.token_hex(8)}"

@@ -1,8 +1,5 @@
 """The executor's way over the in-memory ledger: ids, input, workers that die, halts, faults of its own."""
 
-import os
-import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,7 +25,6 @@ from tests.unit.worker.execution.executor_fixture import (
     dies,
     ended,
 )
-from worker.execution.context import Envelope
 from worker.execution.outage import RequeueMessage
 from worker.ledger.base import BeginAnswer, Claim, Halted, State
 from worker.venues.accounts import Credentials
@@ -45,32 +41,6 @@ def test_an_undisturbed_command_costs_two_moves() -> None:
     assert fixture.events == ["begin", "settle"]
     assert times == (START_MS - 5, START_MS, START_MS, START_MS)
     assert (report.venue, report.account, report.result) == ("everstrike", "main", {"id": "1"})
-
-
-def test_each_run_has_a_token_of_its_own() -> None:
-    """Also in a process that is forked from one with an executor: two of them may have the same command."""
-    fixture = ExecutorFixture(*[ACCEPTED] * 3)
-    worker = fixture.executor()
-
-    def token_of(command_id: str) -> str:
-        worker.execute(Envelope(command_id, "orders.cancel", CANCEL))
-        return fixture.ledger.journal[-1]["token"]
-
-    tokens = [token_of("a"), token_of("b")]
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(write_end, token_of("c").encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    tokens += [token_of("c"), os.read(read_end, 1000).decode()]
-    os.close(read_end)
-    os.close(write_end)
-    assert len(set(tokens)) == 4
-    worker_name = re.escape(f"{socket.gethostname()}:{os.getpid()}")
-    assert all(re.fullmatch(worker_name + ":[0-9a-f]{16}", each) for each in tokens)
 
 
 def test_the_ledger_says_begun_before_the_first_byte() -> None:
