@@ -276,13 +276,12 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     unknown = [name for name in arguments if name not in known]
     unnamed = frozenset(unknown[MAX_UNKNOWN_NAMED:])
     try:
-        command = model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})
+        return model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})
     except ValidationError as error:
         words = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
         problems = [problem for text in words for problem in text.split("; ")]
         more = [f"and {len(unnamed):,} more unknown arguments"] if unnamed else []
         raise InvalidCommand(task, problems + more) from None
-    return command
 
 
 def _problem(kind: str, loc: tuple[int | str, ...], message: str) -> str:
