@@ -124,6 +124,22 @@ def test_a_settled_command_is_stored_and_acknowledged(beside: Beside, outcome: s
         assert beside.under.new_events() == events
 
 
+@pytest.mark.parametrize("tag", ["one tag", "+lane:main/one tag", "lane:no blank behind it"])
+def test_a_message_without_a_lane_is_acknowledged_and_others_stay(on_server: Beside, tag: str) -> None:
+    for each in (tag, "another"):
+        on_server.broker.zadd("unacked_index", {each: 1})
+        on_server.broker.hset("unacked", each, '[{"headers":{"id":"id"}}]')
+    told = Following(
+        lambda told: store_arguments(on_server.backend, told),
+        lambda _: (0, "unacked_index", "unacked", "", tag, "ended"),
+    )
+    assert on_server.settle(report("accepted"), following=told) == (report("accepted"), True, True)
+    stays = sorted([b"another", TAG.encode()])
+    assert sorted(on_server.broker.zrange("unacked_index", 0, -1)) == stays
+    assert sorted(on_server.broker.hkeys("unacked")) == stays
+    assert on_server.broker.exists(LANE)
+
+
 def test_only_what_the_record_says_is_stored(beside: Beside) -> None:
     """Another run has ended the command, or is at work: its word stands."""
     assert beside.settle(report("rejected"), token="2") == (None, False, False)

@@ -7,6 +7,14 @@
 -- ARGV[4]  the command's id as JSON
 -- ARGV[5]  1 when it is a signed report
 -- Returns 1, or 0 when the stored result stays.
+local kept = tonumber(ARGV[2]) > 0 and {'EX', ARGV[2]} or {}
+
+-- Nearly always nothing is stored yet.
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', unpack(kept)) then
+  redis.call('PUBLISH', KEYS[1], ARGV[1])
+  return 1
+end
+
 local RANK_OF = {unknown = 1, not_sent = 2, rejected = 3, accepted = 4}
 local OUTCOME_OF = {OrderUnknown = 'unknown', OrderNotSent = 'not_sent', OrderRejected = 'rejected'}
 
@@ -49,10 +57,6 @@ if type(stored) == 'string' then
   local signs = ARGV[5] == '1' and not stored:find('"signature": {', 1, true)
   if old > new or (old == new and final and not signs) then return 0 end
 end
-if tonumber(ARGV[2]) > 0 then
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-else
-  redis.call('SET', KEYS[1], ARGV[1])
-end
+redis.call('SET', KEYS[1], ARGV[1], unpack(kept))
 redis.call('PUBLISH', KEYS[1], ARGV[1])
 return 1

@@ -26,6 +26,12 @@ local function store_result(KEYS, ARGV)
 {store}
 end
 local function acknowledge(KEYS, ARGV)
+  -- For a message without a lane the functions of lanes would be made to do nothing.
+  if #ARGV == 3 and ARGV[2]:sub(1, 5) ~= 'lane:' then
+    redis.call('ZREM', KEYS[1], ARGV[2])
+    redis.call('HDEL', KEYS[2], ARGV[2])
+    return
+  end
 {ack}
 end
 """

@@ -28,10 +28,6 @@ local move, id, token, keep_lines = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local function get(...)
-  return redis.call('HMGET', record, ...)
-end
-
 local function write(event, outcome, ...)
   add_entry(journal, KEYS[7], keep_lines, now,
     {'event', event, 'id', id, 'token', token, 'outcome', outcome or '', ...})
@@ -47,6 +43,123 @@ local function end_intent()
   end
 end
 
+-- Whether the run that asks is the record's owner. What is parked has none: its token says who has parked it.
+local function owned(r)
+  return r.token == token and r.state ~= 'PARKED'
+end
+
+local function load()
+  local v = redis.call('HMGET', record, 'state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted',
+    'lease_until', 'begun_at', 'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from',
+    'doubt', 'lookup', 'command', 'counted', 'first_sent_at', 'last_signed_at')
+  if not v[1] then
+    return nil
+  end
+  return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
+    sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
+    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
+    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or '', lookup = v[18] or '',
+    command = v[19], counted = v[20], first_sent_at = v[21] or '', last_signed_at = v[22] or ''}
+end
+
+-- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
+-- Only a proof that nothing was executed gives back what was counted of one: an unknown's counts until it is settled so.
+-- `r` is the record before that.
+local function finish(event, r, state, outcome, report, keep_ms, ...)
+  if r.command == 'withdraw' and (r.state == 'UNKNOWN' or (r.tainted or '') ~= '') then keep_ms = 0 end
+  redis.call('HSET', record, 'state', state, 'report', report)
+  if r.counted and (outcome == 'not_sent' or outcome == 'rejected') then
+    withdrawal_counters().give_back(r.counted)
+    redis.call('HDEL', record, 'counted')
+  end
+  if state == 'UNKNOWN' then
+    redis.call('ZADD', unknowns, now, id)
+    redis.call('PERSIST', record)
+  else
+    redis.call('ZREM', unknowns, id)
+    if tonumber(keep_ms) > 0 then
+      redis.call('PEXPIRE', record, keep_ms)
+    end
+  end
+  end_intent()
+  write(event, outcome, ...)
+end
+
+-- Makes a record that has its end from the start.
+local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
+    limits, lookup)
+  local counted
+  if limits ~= '' then
+    local counters = withdrawal_counters()
+    counted = counters.count(counters.read_limits(limits), id, now)
+    redis.call('HSET', record, 'counted', counted)
+  end
+  redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
+    'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
+    'begun_at', 0, 'attempt', 0, 'place', place, 'lookup', lookup)
+  finish(event, {command = command, tainted = '', counted = counted}, state, outcome, report, keep_ms)
+  return {'done'}
+end
+
+-- The venue's word on further attempts is true whoever owns the record by now.
+local function record_fate(fate)
+  if fate ~= '' then
+    pacing(fate, now, write).record_fate(token)
+  end
+end
+
+local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate,
+    lookup)
+  record_fate(fate)
+  local r = load()
+  if not r then
+    -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
+    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
+      limits, lookup)
+  end
+  -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
+  local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
+  if owned(r) and (not r.report or evidence) then
+    finish('settle', r, state, outcome, report, keep_ms)
+    return {'done'}
+  end
+  -- The same report again: the reply to the first call was lost.
+  if r.token == token and r.report == report then
+    return {'done'}
+  end
+  write('late', outcome)
+  return {'ended', r.report or ''}
+end
+
+-- What follows the end of a command, each in its database: its result is stored by these arguments (store_result.lua), and
+-- its message acknowledged (ack.lua), as far as there is one to acknowledge. Neither undoes the end or keeps it from being
+-- told. store_result and acknowledge are put in front of this text (beside.py).
+local function follow(own, results, key, value, seconds, rank, id_text, signed, broker, unacked_index, unacked, ...)
+  local stored = pcall(function(...)
+    redis.call('SELECT', results)
+    store_result({key}, {...})
+  end, value, seconds, rank, id_text, signed)
+  local acked = stored and broker and pcall(function(...)
+    redis.call('SELECT', broker)
+    acknowledge({unacked_index, unacked}, {...})
+  end, ...)
+  redis.pcall('SELECT', own)
+  return {'done', stored and '1' or '0', acked and '1' or '0'}
+end
+
+local function settle_and_follow(...)
+  local reply = settle(...)
+  if reply[1] == 'done' and select('#', ...) > 12 then
+    return follow(select(13, ...))
+  end
+  return reply
+end
+
+-- What only other moves need is made behind this, because making it would cost each command some microseconds.
+if move == 'settle' then
+  return settle_and_follow(unpack(ARGV, 5))
+end
+
 -- A begun command without its end counts as lost only so long after its lease: by then the broker has delivered it again,
 -- if it still has it. Should both its worker and its message be gone, nothing else would ever end it.
 local REDELIVERED_MS = 120000
@@ -58,11 +171,6 @@ local function postpone_intent(lease_until)
   end
 end
 
-local function halted_by_name(command, account)
-  local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command)
-  return found[1] or found[2] or nil
-end
-
 -- The halt that applies, or nil. What reduces risk, cancels and closes, passes unless it is halted by name. A new order never
 -- passes, nor does one that is reduce-only: that is between its sender and the venue, and nothing here looks into arguments.
 local function halted(command, account)
@@ -71,14 +179,9 @@ local function halted(command, account)
   return found[1] or found[2] or (not guarded and (found[3] or found[4])) or nil
 end
 
-local function progress(tries, sent, tainted)
-  local times = get('first_sent_at', 'last_signed_at')
-  return tostring(tries), tostring(sent), tainted, times[1] or '', times[2] or ''
-end
-
--- Whether the run that asks is the record's owner. What is parked has none: its token says who has parked it.
-local function owned(r)
-  return r.token == token and r.state ~= 'PARKED'
+-- `r` is the record before this move, as far as there is one: no move that tells of progress changes these times.
+local function progress(tries, sent, tainted, r)
+  return tostring(tries), tostring(sent), tainted, r and r.first_sent_at or '', r and r.last_signed_at or ''
 end
 
 -- The reply to a claim with this fingerprint that may not take the record; nil when it may. The intent of a command that
@@ -123,18 +226,6 @@ local function is_over(begin_by)
   return begin_by ~= '0' and now > tonumber(begin_by)
 end
 
-local function load()
-  local v = get('state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted', 'lease_until', 'begun_at',
-    'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from', 'doubt', 'lookup')
-  if not v[1] then
-    return nil
-  end
-  return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
-    sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
-    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
-    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or '', lookup = v[18] or ''}
-end
-
 -- Whether an owner died with a send begun.
 local function died_sending(r)
   return r.state == 'SENDING' and not owned(r)
@@ -162,30 +253,7 @@ end
 local function orphan(r)
   local sending = r.state == 'SENDING'
   return {'orphaned', r.token, r.begun_at, sending and '1' or '0', r.doubt,
-    progress(r.tries, r.sent + (sending and 1 or 0), r.tainted)}
-end
-
--- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
--- Only a proof that nothing was executed gives back what was counted of one: an unknown's counts until it is settled so.
-local function finish(event, state, outcome, report, keep_ms, ...)
-  local before = get('state', 'command', 'tainted', 'counted')
-  if before[2] == 'withdraw' and (before[1] == 'UNKNOWN' or (before[3] or '') ~= '') then keep_ms = 0 end
-  redis.call('HSET', record, 'state', state, 'report', report)
-  if before[4] and (outcome == 'not_sent' or outcome == 'rejected') then
-    withdrawal_counters().give_back(before[4])
-    redis.call('HDEL', record, 'counted')
-  end
-  if state == 'UNKNOWN' then
-    redis.call('ZADD', unknowns, now, id)
-    redis.call('PERSIST', record)
-  else
-    redis.call('ZREM', unknowns, id)
-    if tonumber(keep_ms) > 0 then
-      redis.call('PEXPIRE', record, keep_ms)
-    end
-  end
-  end_intent()
-  write(event, outcome, ...)
+    progress(r.tries, r.sent + (sending and 1 or 0), r.tainted, r)}
 end
 
 -- A command is held until enough persons have approved it, one has denied it, or its time is over: its message is then
@@ -232,7 +300,7 @@ end
 
 local function begin(fingerprint, command, account, arguments, repeatable, lease_ms, attempt, place, limits,
     hold_for, sealed_by, begin_by, pace, lookup, ...)
-  local r = load()
+  local r = redis.call('EXISTS', record) == 1 and load() or nil
   if is_known(r, ...) then
     return {'known'}
   end
@@ -320,26 +388,40 @@ local function begin(fingerprint, command, account, arguments, repeatable, lease
     place = r.place == '' and '' or '*'
     finds_all = ''
   end
+  local more = lookup ~= '' and {'lookup', lookup} or {}
+  local is_new = not r and not held
+  if is_new then
+    more[#more + 1], more[#more + 2] = 'first_begun_at', now
+  end
+  if not r and sealed_by ~= '' then
+    more[#more + 1], more[#more + 2] = 'sealed_by', sealed_by
+  end
   redis.call('HSET', record, 'state', 'SENDING', 'fingerprint', fingerprint, 'command', command, 'account', account,
     'arguments', arguments, 'token', token, 'fence', fence, 'tries', tries, 'sent', sent, 'tainted', tainted,
     'lease_until', now + tonumber(lease_ms), 'begun_at', now, 'attempt', attempt, 'place', place,
-    'budget_from', string.format('%.0f', budget_from))
-  if lookup ~= '' then
-    redis.call('HSET', record, 'lookup', lookup)
-  elseif r and r.lookup ~= '' then
+    'budget_from', string.format('%.0f', budget_from), unpack(more))
+  if lookup == '' and r and r.lookup ~= '' then
     redis.call('HDEL', record, 'lookup')
   end
-  redis.call('HSETNX', record, 'first_begun_at', now)
-  if not r and sealed_by ~= '' then
-    redis.call('HSET', record, 'sealed_by', sealed_by)
+  if not is_new then
+    redis.call('HSETNX', record, 'first_begun_at', now)
   end
   if counters then
-    redis.call('HSET', record, 'counted', counters.count(asked, id, now, r and get('counted')[1]))
+    redis.call('HSET', record, 'counted', counters.count(asked, id, now, r and r.counted))
   end
   postpone_intent(now + tonumber(lease_ms))
   write('begin', '', 'command', command, 'account', account)
   return {'begun', tostring(fence), since_ms, r and r.doubt or '', probe and '1' or '0', finds_all,
-    progress(tries, sent, tainted)}
+    progress(tries, sent, tainted, r)}
+end
+
+if move == 'begin' then
+  return begin(unpack(ARGV, 5))
+end
+
+local function halted_by_name(command, account)
+  local found = redis.call('HMGET', halts, account .. '/' .. command, '*/' .. command)
+  return found[1] or found[2] or nil
 end
 
 -- A new owner, or the same one whose reply was lost, is to look for the command: nothing of it begins.
@@ -373,7 +455,7 @@ local function take_to_look(fingerprint, lease_ms, place)
   write('look')
   local since_ms = string.format('%.0f', math.max(0, now - budget_from))
   local begun_ms = string.format('%.0f', math.max(0, now - tonumber(r.begun_at)))
-  return {'doubtful', tostring(fence), since_ms, r.doubt, r.lookup, begun_ms, progress(r.tries, sent, tainted)}
+  return {'doubtful', tostring(fence), since_ms, r.doubt, r.lookup, begun_ms, progress(r.tries, sent, tainted, r)}
 end
 
 local function renew(lease_ms)
@@ -397,13 +479,6 @@ end
 local function doubt_of(_, _, _, tainted)
   if tainted ~= '' then
     return 'doubt', tainted
-  end
-end
-
--- The venue's word on further attempts is true whoever owns the record by now.
-local function record_fate(fate)
-  if fate ~= '' then
-    pacing(fate, now, write).record_fate(token)
   end
 end
 
@@ -432,67 +507,6 @@ local function park(fate, doubt, ...)
     write('park', '', doubt_of(...))
   end
   return {'done'}
-end
-
--- Makes a record that has its end from the start.
-local function create_ended(event, fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
-    limits, lookup)
-  if limits ~= '' then
-    local counters = withdrawal_counters()
-    redis.call('HSET', record, 'counted', counters.count(counters.read_limits(limits), id, now))
-  end
-  redis.call('HSET', record, 'fingerprint', fingerprint, 'command', command, 'account', account,
-    'arguments', arguments, 'token', token, 'fence', 1, 'tries', 0, 'sent', 0, 'tainted', '', 'lease_until', 0,
-    'begun_at', 0, 'attempt', 0, 'place', place, 'lookup', lookup)
-  finish(event, state, outcome, report, keep_ms)
-  return {'done'}
-end
-
-local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate,
-    lookup)
-  record_fate(fate)
-  local r = load()
-  if not r then
-    -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
-    return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
-      limits, lookup)
-  end
-  -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
-  local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
-  if owned(r) and (not r.report or evidence) then
-    finish('settle', state, outcome, report, keep_ms)
-    return {'done'}
-  end
-  -- The same report again: the reply to the first call was lost.
-  if r.token == token and r.report == report then
-    return {'done'}
-  end
-  write('late', outcome)
-  return {'ended', r.report or ''}
-end
-
--- What follows the end of a command, each in its database: its result is stored by these arguments (store_result.lua), and
--- its message acknowledged (ack.lua), as far as there is one to acknowledge. Neither undoes the end or keeps it from being
--- told. store_result and acknowledge are put in front of this text (beside.py).
-local function follow(own, results, key, value, seconds, rank, id_text, signed, broker, unacked_index, unacked, ...)
-  local stored = pcall(function(...)
-    redis.call('SELECT', results)
-    store_result({key}, {...})
-  end, value, seconds, rank, id_text, signed)
-  local acked = stored and broker and pcall(function(...)
-    redis.call('SELECT', broker)
-    acknowledge({unacked_index, unacked}, {...})
-  end, ...)
-  redis.pcall('SELECT', own)
-  return {'done', stored and '1' or '0', acked and '1' or '0'}
-end
-
-local function settle_and_follow(...)
-  local reply = settle(...)
-  if reply[1] == 'done' and select('#', ...) > 12 then
-    return follow(select(13, ...))
-  end
-  return reply
 end
 
 local function refuse(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits,
@@ -526,7 +540,7 @@ local function abandon(dead_token, sending, tries, state, outcome, report, keep_
   if (r.state == 'SENDING') ~= (sending == '1') or r.tries ~= tonumber(tries) then
     return {'lost'}
   end
-  finish('abandon', state, outcome, report, keep_ms)
+  finish('abandon', r, state, outcome, report, keep_ms)
   return {'done'}
 end
 
@@ -545,7 +559,7 @@ local function resolve(state, outcome, report, keep_ms, who, why, ...)
   for number = 1, #proof, 2 do
     redis.call('HSET', record, 'resolved_' .. proof[number], proof[number + 1])
   end
-  finish('resolve', state, outcome, report, keep_ms, 'who', who, 'why', why, ...)
+  finish('resolve', r, state, outcome, report, keep_ms, 'who', who, 'why', why, ...)
   return {'done'}
 end
 
@@ -588,6 +602,6 @@ local function cool_down(fate)
   return {'done'}
 end
 
-local moves = {begin = begin, take_to_look = take_to_look, renew = renew, pause = pause, park = park, settle = settle_and_follow, refuse = refuse, abandon = abandon,
-  resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
+local moves = {take_to_look = take_to_look, renew = renew, pause = pause, park = park, refuse = refuse,
+  abandon = abandon, resolve = resolve, decide = decide, admit = admit, cool_down = cool_down}
 return moves[move](unpack(ARGV, 5))
