@@ -98,8 +98,7 @@ class Bulkhead:
             for scope in self._scopes(queue, group):
                 for level in range(_level(queue) + 1):
                     used[scope][level] += count
-        smallest = map(min, zip(*(self._sizes(group, threads) for group in (OTHERS, *self.accounts)), strict=True))
-        found = [{REST: size} if size < most else {} for size in smallest]
+        found = [{REST: size} if size < most else {} for size in self._sizes(REST, threads)]
         for scope, counts in used.items():
             left = threads
             for level, (size, count) in enumerate(zip(self._sizes(scope, threads), counts, strict=True)):
@@ -119,9 +118,13 @@ class Bulkhead:
                 yield _HOST + self.accounts[group].host
 
     def _sizes(self, scope: str, threads: int) -> tuple[int, ...]:
-        """How many threads of a scope there are for commands of each level and those above it."""
+        """How many threads of a scope there are for commands of each level and those above it; of ``REST`` as many as of
+        the smallest group."""
         found = self._known_sizes.get((scope, threads))
-        if found is None:
+        if found is None and scope == REST:
+            of_groups = (self._sizes(group, threads) for group in (OTHERS, *self.accounts))
+            found = self._known_sizes[scope, threads] = tuple(map(min, zip(*of_groups, strict=True)))
+        elif found is None:
             size = threads
             if scope != ALL:
                 size = max(max(1, int(threads * self._share(each))) for each in self._members(scope))

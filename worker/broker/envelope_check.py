@@ -4,7 +4,6 @@
 for messages that only Python can read, and for showing dead letters.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from producers.commands import COMMANDS
@@ -23,7 +22,7 @@ def rejection_reason(queue: str, headers: Any, content_encoding: Any, size: int)
 
     ``headers`` and ``content_encoding`` are the envelope's and may be of any type; ``size`` is in bytes.
     """
-    fields = headers if isinstance(headers, Mapping) else {}
+    fields = headers if isinstance(headers, dict) else {}
     task = fields.get("task")
     if size > MAX_MESSAGE_BYTES:
         return f"it is longer than {MAX_MESSAGE_BYTES} bytes"

@@ -53,7 +53,7 @@ class Fate(StrEnum):
 
 def lane_of_tag(delivery_tag: str) -> tuple[str, str] | None:
     """Account and name of the lane that a message has entered; None for a message without one."""
-    found = _TAG.match(delivery_tag)
+    found = delivery_tag.startswith("lane:") and _TAG.match(delivery_tag)
     return (found[1], found[2]) if found else None
 
 

@@ -92,7 +92,9 @@ class DirectWay:
                 or message.lane is not None
                 or message.content_type != "application/json"
                 or not is_command_id(headers["id"])
-                or any(headers.get(name) is not None for name in ("eta", "group", LANE_HEADER))
+                or headers.get("eta") is not None
+                or headers.get("group") is not None
+                or headers.get(LANE_HEADER) is not None
             ):
                 return None
             # Past kombu's registry, which finds the same function.

@@ -23,8 +23,11 @@ NO_ROOM = f"its eta: {MAX_HELD} commands wait for theirs in this worker's memory
 def send_away(message: Any) -> bool:
     """Give a message back that is not to wait here; True when that is done. Where the broker can't keep it, and nor can
     this worker, the message gets an attribute ``refusal``, the reason why its command is refused."""
+    given = message.headers.get("eta") if isinstance(message.headers, dict) else None
+    if given is None or message.source_queue == DEFAULT_QUEUE:
+        return False
     now = datetime.now(UTC)
-    eta = _honoured_eta(message, now)
+    eta = _honoured_eta(given, now)
     if eta is None:
         return False
     park = getattr(getattr(message.channel, "qos", None), "park", None)
@@ -37,11 +40,8 @@ def send_away(message: Any) -> bool:
     return True
 
 
-def _honoured_eta(message: Any, now: datetime) -> datetime | None:
-    """The ``eta`` of a command that is to be executed at that time; None for every other message."""
-    given = message.headers.get("eta") if isinstance(message.headers, dict) else None
-    if given is None or message.source_queue == DEFAULT_QUEUE:
-        return None
+def _honoured_eta(given: Any, now: datetime) -> datetime | None:
+    """The ``eta`` of a command that is to be executed at that time; None for every other one."""
     try:
         eta = parse_utc(given)
     except (ValueError, OverflowError):
