@@ -4,11 +4,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlunsplit
 
 from celery import Celery
 
-from producers.redis.url import TLS, is_redis, is_sentinel, parse_sentinel_url, tls_options
+from producers.redis.url import TLS, is_redis, is_sentinel, parse_sentinel_url, split_url, tls_options
 
 
 class OwnSettingsCelery(Celery):  # type: ignore[misc] # Celery publishes no types
@@ -63,9 +63,9 @@ def to_celery_url(url: str, timeout: float = 5.0) -> CeleryUrl:
     Raises:
         ValueError: as :func:`parse_sentinel_url`.
     """
-    tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if urlsplit(url).scheme in TLS else None
+    tls = {**tls_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED} if split_url(url).scheme in TLS else None
     if not is_redis(url):
-        return CeleryUrl(urlunsplit(urlsplit(url)._replace(query="")), {}, _for_amqp(url, tls))
+        return CeleryUrl(urlunsplit(split_url(url)._replace(query="")), {}, _for_amqp(url, tls))
     if not is_sentinel(url):
         return CeleryUrl(url, {}, _without_ssl(tls))
     sentinels = parse_sentinel_url(url)
@@ -89,7 +89,7 @@ def _for_amqp(url: str, tls: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     """TLS options by py-amqp's names. It checks the host name only where ``server_hostname`` is given."""
     if tls is None:
         return None
-    options = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(url).hostname}
+    options = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": split_url(url).hostname}
     if tls.get("ssl_check_hostname") is False:
         del options["server_hostname"]
     names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}

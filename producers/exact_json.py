@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 MAX_DIGITS = 4300
@@ -28,11 +29,20 @@ class ConflictingValues(list[Any]):
     """
 
 
-def decoder(hook: Callable[[dict[str, Any]], Any] = lambda value: value) -> json.JSONDecoder:
-    """A decoder that passes each object through ``hook``."""
-    return json.JSONDecoder(
-        parse_float=_fraction, parse_int=_integer, object_pairs_hook=lambda pairs: hook(_object(pairs))
-    )
+def decoder(hook: Callable[[dict[str, Any]], Any] | None = None, marked: str | None = None) -> Callable[[str], Any]:
+    """A function that reads a JSON text as :func:`loads` does, and passes each object that has a member ``marked``
+    through ``hook``."""
+
+    def whole(pairs: list[tuple[str, Any]]) -> Any:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            value |= _conflicts(pairs)
+        return hook(value) if hook is not None and marked in value else value
+
+    read = json.JSONDecoder(parse_float=_fraction, parse_int=_integer, object_pairs_hook=whole).decode
+    # No number in a short text is too long, and Python's scanner reads an integer without a call.
+    read_short = json.JSONDecoder(parse_float=_fraction, object_pairs_hook=whole).decode
+    return lambda text: read_short(text) if len(text) <= MAX_DIGITS else read(text)
 
 
 class Encoder(json.JSONEncoder):
@@ -49,17 +59,23 @@ def loads(text: str) -> Any:
     Raises:
         ValueError, RecursionError: the text is not JSON.
     """
-    return _DECODER.decode(text)
+    return _read(text)
 
 
-def dumps(value: Any, encoder: type[Encoder] = Encoder, **options: Any) -> str:
+def dumps(value: Any, encoder: Callable[..., Encoder] = Encoder, **options: Any) -> str:
     """The JSON text of a value.
 
     Raises:
         ValueError, TypeError: the value cannot be encoded.
     """
-    text = json.dumps(value, cls=encoder, **options)
+    text = (_made(encoder) if not options else encoder(**options)).encode(value)
     return _MARKED.sub(r"\1", text) if _MARK in text else text
+
+
+@cache
+def _made(encoder: Callable[..., Encoder]) -> Encoder:
+    """One encoder without options for all calls, as json keeps one of its own class."""
+    return encoder()
 
 
 def check_bounds(text: str | bytes, max_length: int, max_containers: int = MAX_CONTAINERS) -> None:
@@ -104,14 +120,11 @@ def _integer(text: str) -> int | Decimal:
     return int(text) if len(text) <= MAX_DIGITS else Decimal("Infinity")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        values: dict[str, list[Any]] = {}
-        for name, item in pairs:
-            values.setdefault(name, []).append(item)
-        value |= {name: ConflictingValues(items) for name, items in values.items() if not _all_equal(items)}
-    return value
+def _conflicts(pairs: list[tuple[str, Any]]) -> dict[str, ConflictingValues]:
+    values: dict[str, list[Any]] = {}
+    for name, item in pairs:
+        values.setdefault(name, []).append(item)
+    return {name: ConflictingValues(items) for name, items in values.items() if not _all_equal(items)}
 
 
 def _all_equal(items: list[Any]) -> bool:
@@ -123,4 +136,4 @@ def _all_equal(items: list[Any]) -> bool:
 # makes its own mark, which no sender can know.
 _MARK = f"number-{secrets.token_hex(16)}-"
 _MARKED = re.compile(f'"{_MARK}([^"]*){_MARK}"')
-_DECODER = decoder()
+_read = decoder()

@@ -23,7 +23,7 @@ def loads(text: str | bytes | bytearray | memoryview) -> Any:
     """
     if isinstance(text, memoryview):
         text = text.tobytes()
-    return _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    return _read(text if isinstance(text, str) else text.decode("utf-8"))
 
 
 def dumps(value: Any) -> str:
@@ -49,4 +49,4 @@ def _unwrapped(value: dict[str, Any]) -> Any:
     return exact_json.bounded_number(unwrapped) if isinstance(unwrapped, Decimal) else unwrapped
 
 
-_DECODER = exact_json.decoder(_unwrapped)
+_read = exact_json.decoder(_unwrapped, "__type__")

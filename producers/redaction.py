@@ -6,13 +6,13 @@ Amounts, addresses and their tags are hidden in arguments, passwords in URLs.
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import redis
 
 from producers.commands import COMMANDS, plain_notation
 from producers.redis.client import STEP_SECONDS, is_usable_url
-from producers.redis.url import BROKER_SCHEMES
+from producers.redis.url import BROKER_SCHEMES, split_url
 
 HIDDEN = frozenset({"address", "tag", "qty", "price", "trigger_price"})
 """Arguments that are hidden by default (``ORDERS_HIDE_ARGUMENTS``): addresses with their tags, and amounts."""
@@ -114,7 +114,7 @@ def _redact_cut_value(text: str, value: str) -> str:
 def redacted_url(url: str) -> str:
     """Scheme, host, port and path of a URL, without its user, password and options. Nothing at all of a URL that cannot
     be used: its parts may be shifted, so that the host is a piece of the password."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if not (is_usable_url(url) or url.startswith(BROKER_SCHEMES)):
         return "an unusable URL"
     host = parts.netloc.rpartition("@")[2]

@@ -5,14 +5,21 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import pydantic_settings
 from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from producers.redis.url import check_broker_options, check_url, is_sentinel, parse_sentinel_url, with_verified_tls
+from producers.redis.url import (
+    check_broker_options,
+    check_url,
+    is_sentinel,
+    parse_sentinel_url,
+    split_url,
+    with_verified_tls,
+)
 from producers.setting_sources import PREFIX as PREFIX
 from producers.setting_sources import SettingsError as SettingsError
 from producers.setting_sources import UnquotedValue
@@ -121,7 +128,7 @@ class QueueSettings(ExternalSettings):
     @field_validator("redis_url")
     @classmethod
     def _one_server(cls, url: str) -> str:
-        parts = urlsplit(url)
+        parts = split_url(url)
         if parts.scheme not in ("redis", "rediss", "sentinel", "sentinels") or not parts.netloc.rpartition("@")[2]:
             # Unix sockets and other brokers need different URLs for broker, results and ledger.
             raise ValueError(
@@ -154,4 +161,4 @@ class QueueSettings(ExternalSettings):
 
 def database_url(url: str, database: int) -> str:
     """The same server with another database number: ``redis://host:6379`` and 2 give ``redis://host:6379/2``."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+    return urlunsplit(split_url(url)._replace(path=f"/{database}"))

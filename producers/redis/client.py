@@ -1,14 +1,14 @@
 """Clients for a server by its URL."""
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from producers.redis.url import Sentinels, is_sentinel, parse_sentinel_url
+from producers.redis.url import Sentinels, is_sentinel, parse_sentinel_url, split_url
 
 MAX_CONNECTIONS = 10_000
 """Connections of one client: one for each thread, two for a thread that waits. redis-py's default is 100; a call beyond
@@ -71,7 +71,7 @@ def open_client(url: str, **options: Any) -> redis.Redis:
     Raises:
         ValueError: redis-py cannot parse the URL.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme == "redis+socket":  # kombu's name for it
         query = {"db": dict(parse_qsl(parts.query)).get("virtual_host", "0")}
         url = urlunsplit(parts._replace(scheme="unix", query=urlencode(query)))
@@ -85,4 +85,4 @@ def is_usable_url(url: str) -> bool:
     except ValueError:
         return False
     # An unquoted "#" in a password ends the authority early; the rest may still look like a URL.
-    return not urlsplit(url).fragment
+    return not split_url(url).fragment

@@ -14,6 +14,8 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
+from producers.redis.round_trip import round_trip
+
 
 class DirectClient:
     """Sends commands over a client's connections; safe to share among threads."""
@@ -32,8 +34,7 @@ class DirectClient:
         """
         connection = self._acquire()
         try:
-            connection.send_packed_command(connection.pack_command(*command))
-            reply = connection.read_response()
+            reply = round_trip(connection, command)
         except redis.ResponseError:
             self._idle.append(connection)
             raise

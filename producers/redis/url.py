@@ -13,10 +13,11 @@ the certificate is always verified; ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_ke
 the options.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 TLS = {"rediss", "sentinels", "amqps"}
 SENTINEL = {"sentinel", "sentinels"}
@@ -40,14 +41,28 @@ class Sentinels:
     """Options of connections to the Sentinels."""
 
 
+def split_url(url: str) -> SplitResult:
+    """``urlsplit`` for the URLs of this module: newer Pythons refuse brackets behind another host, as in
+    ``sentinel://h1,[::1]:26379`` (CVE-2025-0938).
+
+    Raises:
+        ValueError: the URL is invalid. The message may quote it.
+    """
+    scheme, has_authority, rest = url.partition("://")
+    if not has_authority or scheme.lower() not in SENTINEL:
+        return urlsplit(url)
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0]
+    return urlsplit(f"{scheme}://{rest[len(hosts) :]}")._replace(netloc=hosts)
+
+
 def is_sentinel(url: str) -> bool:
     """Whether the URL names Sentinels."""
-    return urlsplit(url).scheme in SENTINEL
+    return split_url(url).scheme in SENTINEL
 
 
 def is_redis(url: str) -> bool:
     """Whether the URL is one of a Redis-compatible server, and not of RabbitMQ."""
-    return not urlsplit(url).scheme.startswith("amqp")
+    return not split_url(url).scheme.startswith("amqp")
 
 
 def one_server(*urls: str) -> tuple[int, ...] | None:
@@ -56,7 +71,7 @@ def one_server(*urls: str) -> tuple[int, ...] | None:
     They are compared as they are written, so one server that is spelled in two ways is taken for two. Behind Sentinels
     it is one server if the same Sentinels know it by the same name.
     """
-    parts = [urlsplit(url) for url in urls]
+    parts = [split_url(url) for url in urls]
     numbers = [each.path.strip("/") or "0" for each in parts]
     first = parts[0]
     known = first.scheme in ("redis", "rediss", *SENTINEL) and "db" not in dict(parse_qsl(first.query))
@@ -71,7 +86,7 @@ def check_url(url: str) -> None:
         ValueError: it cannot. The message quotes nothing of the URL, unlike Python's, which quotes the supposed port.
     """
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
         _ = is_sentinel(url) or parts.port
     except ValueError:
         parts = None
@@ -88,7 +103,7 @@ def check_broker_options(url: str) -> None:
     Raises:
         ValueError: an option is unknown.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     known = {"ssl_cert_reqs", *TLS_OPTIONS}
     if parts.scheme in ("redis", "rediss") and not dict(parse_qsl(parts.query, keep_blank_values=True)).keys() <= known:
         raise ValueError(f"takes {', '.join(TLS_OPTIONS)} after its ?, and nothing else; a database is its path: /0")
@@ -100,7 +115,7 @@ def parse_sentinel_url(url: str) -> Sentinels:
     Raises:
         ValueError: it is invalid. The message shows the expected form and quotes nothing of the URL.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     user, _, hosts = parts.netloc.rpartition("@")
     query = dict(parse_qsl(parts.query))
     unknown = query.keys() - {"master", "sentinel_username", "sentinel_password", "ssl_cert_reqs", *TLS_OPTIONS}
@@ -132,7 +147,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def tls_options(url: str) -> dict[str, Any]:
     """The TLS options of a URL, as redis-py, kombu and Celery take them."""
-    query = dict(parse_qsl(urlsplit(url).query))
+    query = dict(parse_qsl(split_url(url).query))
     given: dict[str, Any] = {name: query[name] for name in TLS_OPTIONS if name in query}
     if "ssl_check_hostname" in given:
         given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in ("false", "no", "0")
@@ -146,7 +161,7 @@ def with_verified_tls(url: str) -> str:
     Raises:
         ValueError: the URL turns verification off.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in TLS:
         return url
     query = dict(parse_qsl(parts.query))

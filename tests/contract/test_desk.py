@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from tests.support.desk_browser import Browser, Desk, desk_over, fields_of
 from tests.support.servers import Server
 from tests.support.signing_keys import fixed_key
+from worker.desk.sessions import Act, Session
 from worker.ledger.halts import HaltScope
 from worker.ledger.keys import COOL_DOWNS_KEY
 from worker.settings import WorkerSettings
@@ -87,6 +90,47 @@ def test_a_second_submit_is_harmless(desk: Desk, browser: Browser) -> None:
     answers = [browser.post("/halts/set", data=fields) for _ in range(3)]
     assert [each.status_code for each in answers] == [303] * 3
     assert [each.fields["event"] for each in desk.services.operator.journal()] == ["halt"]
+
+
+def test_a_second_click_is_told_what_the_first_has_done(desk: Desk, browser: Browser) -> None:
+    """What was lifted is not there any more, which is no reason to say that it was not done."""
+    fields = lifting(browser)
+    assert [browser.post("/halts/lift", data=fields).status_code for _ in range(2)] == [303] * 2
+    assert "This was confirmed before" not in browser.get("/halts").text
+    assert [each.fields["event"] for each in desk.services.operator.journal()] == ["halt", "resume"]
+
+
+def test_a_second_click_waits_for_the_first(desk: Desk, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, resume, act_of = lifting(browser), desk.services.operator.resume, Session.act
+    acted, asked = threading.Event(), threading.Event()
+
+    def slow(*scopes: HaltScope, **word: Any) -> bool:
+        done = resume(*scopes, **word)
+        acted.set()
+        assert asked.wait(60)
+        return done
+
+    def noticed(session: Session, nonce: str) -> Act | None:
+        found = act_of(session, nonce)
+        if found is not None:
+            asked.set()
+        return found
+
+    monkeypatch.setattr(desk.services.operator, "resume", slow)
+    monkeypatch.setattr(Session, "act", noticed)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(browser.post, "/halts/lift", data=fields)
+        assert acted.wait(60)
+        assert browser.post("/halts/lift", data=fields).status_code == 303
+        assert first.result().status_code == 303
+    assert "This was confirmed before" not in browser.get("/halts").text
+
+
+def lifting(browser: Browser) -> dict[str, str]:
+    """The fields of a confirmation that lifts a halt."""
+    browser.confirm("/halts/set", {"csrf": browser.csrf(), **WITHDRAW}, who="ann", why="maintenance")
+    page = browser.post("/halts/lift", data=browser.form("/halts", "/halts/lift"))
+    return {**_fields(page.text), "who": "ann", "why": "it is over"}
 
 
 def test_what_has_changed_since_it_was_shown_is_shown_again(desk: Desk, browser: Browser) -> None:

@@ -14,6 +14,7 @@ import redis
 from kombu import Connection
 from kombu.transport import redis as stock
 
+from producers.redis import round_trip
 from tests.integration.channel_rig import OURS, STOCK, Broker, consumer, drain, send, turn, until
 from tests.support.node import ROOT
 from worker.broker import take as channel_take
@@ -116,6 +117,36 @@ def test_a_message_wakes_the_consumer(broker: Broker, queue: str, priority: int)
         for message in messages:
             message.ack()
     assert [message.payload for message in messages] == [1, 2, 3]
+
+
+def test_takes_and_answers_go_past_redis_py(broker: Broker) -> None:
+    """This fails when redis-py's parts are no longer where they are looked for."""
+    bodies = ["short", "long" * 9000, "short again"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("this is not to be called")
+
+    with consumer(broker, "orders.close", polling_interval=3600) as (connection, messages):
+        turn(connection)
+        taking = connection.default_channel.client.connection
+        taking.send_packed_command = taking._parser.read_from_socket = refuse
+        for count, body in enumerate(bodies, 1):
+            send(broker, "orders.close", body)
+            drain(connection, messages, count)
+            messages[-1].ack()
+        del taking.send_packed_command, taking._parser.read_from_socket
+    assert [message.payload for message in messages] == bodies
+
+
+def test_a_connection_of_another_make_is_read_by_redis_py(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with TLS, whose socket keeps what it has decrypted: it is read until nothing more comes."""
+    monkeypatch.setattr(round_trip, "_PLAIN", None)
+    with consumer(broker, "orders.close", polling_interval=3600) as (connection, messages):
+        for number in range(1, 5):
+            send(broker, "orders.close", number)
+            drain(connection, messages, number)
+            messages[-1].ack()
+    assert [message.payload for message in messages] == [1, 2, 3, 4]
 
 
 def test_a_message_that_the_server_does_not_tell_of_is_found_and_counted(

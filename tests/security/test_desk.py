@@ -218,14 +218,6 @@ def test_a_session_ends_when_idle_and_in_any_case(desk: Desk) -> None:
     assert idle.get("/").status_code == 303
 
 
-def test_a_page_that_refreshes_itself_does_not_keep_a_session(desk: Desk) -> None:
-    browser = desk.browser()
-    for _ in range(3):
-        desk.now += 700
-        last = browser.get("/halts?refresh=30").status_code
-    assert last == 303
-
-
 def test_after_the_log_out_the_cookie_is_worth_nothing(desk: Desk) -> None:
     browser = desk.browser()
     cookie = browser.cookies["desk"]

@@ -230,6 +230,9 @@ end
 
 local function nothing() end
 
+-- The queues whose arrivals have been sorted.
+local is_sorted = {}
+
 -- The next message of a key: the message or an error, its list, and what to call when it is recorded.
 local function choose(i, key)
   local queue = queue_of(i)
@@ -244,11 +247,14 @@ local function choose(i, key)
   if not in_groups[queue] then return redis.pcall('RPOP', key), key, nothing end
   unseen = math.huge
   if queue ~= key then return end
-  local keys = {}
-  for n = i, #lists, queue_count do keys[#keys + 1] = lists[n] end
-  local raw, list = sort_arrivals(queue, keys, names)
-  if is_error(raw) then raw = unless_wrong_type(list, raw) end
-  if raw then return raw, list, nothing end
+  if not is_sorted[queue] then
+    local keys = {}
+    for n = i, #lists, queue_count do keys[#keys + 1] = lists[n] end
+    local raw, list = sort_arrivals(queue, keys, names)
+    if is_error(raw) then raw = unless_wrong_type(list, raw) end
+    if raw then return raw, list, nothing end
+    is_sorted[queue] = true
+  end
   return next_in_turn(queue, is_blocked, room[queue])
 end
 

@@ -31,6 +31,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from producers.commands import COMMANDS
 from producers.redis.direct import packed_words
+from producers.redis.round_trip import fetch, may_hold_more, send
 from worker.broker.bulkhead import full
 from worker.broker.delivery import DeliveringChannel
 from worker.broker.envelope_check import DEFAULT_QUEUE
@@ -114,7 +115,7 @@ class TakingChannel(DeliveringChannel):
         room = self.qos.room(most)
         self._blocked = full(room)
         rest = packed_words(self._taken_at, int(is_thorough), json.dumps(room) if room else "", most)
-        connection.send_packed_command([b"*%d\r\n%b%b%b" % (count + 6, packed_words(*script), layout, rest)])
+        send(connection, b"*%d\r\n%b%b%b" % (count + 6, packed_words(*script), layout, rest))
 
     def _layout(self, queues: Sequence[str]) -> tuple[tuple[str, ...], int, bytes]:
         """The queue of each list that a take of these queues reads; and what of its command is always the same, as so
@@ -197,6 +198,7 @@ class TakingChannel(DeliveringChannel):
         """
         connection = self.client.connection
         taken: list[list[Any]] = []
+        fetch(connection)
         try:
             while (answer := self._read(connection)) is not NO_REPLY:
                 if answer not in (PUSH, PUSH_OF_GROUPS):
@@ -206,6 +208,8 @@ class TakingChannel(DeliveringChannel):
                     self.next_take.by_clock = False
                 else:
                     self.next_take.told(is_arrival=answer is PUSH)
+                if not may_hold_more(connection):
+                    break
         except self.connection_errors:
             # What came before the connection was lost is delivered; the poller's next turn connects again.
             if not taken:

@@ -24,6 +24,7 @@ from celery.canvas import group
 from celery.contrib.abortable import ABORTED
 from celery.exceptions import BackendStoreError
 
+from producers import message_json
 from producers.commands import COMMANDS
 from producers.errors import OrderError
 from producers.publishing import WithoutSubscription
@@ -107,10 +108,10 @@ class _ReportStore(WithoutSubscription):
         return result
 
     def store_arguments(
-        self: Any, task_id: str, result: Any, state: str, traceback: Any, request: Any
+        self: Any, task_id: str, result: Any, state: str, traceback: Any, request: Any, encode: Any = None
     ) -> tuple[object, ...]:
         """The key and the arguments of the script that stores a result. A report is stored without a traceback, which
-        would show this program's own lines.
+        would show this program's own lines. ``encode`` takes the place of Celery's method.
 
         Raises:
             BackendStoreError: the result is too large.
@@ -123,7 +124,7 @@ class _ReportStore(WithoutSubscription):
         else:
             meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta["task_id"] = task_id = task_id.decode() if isinstance(task_id, bytes) else task_id
-        value = self.encode(meta)
+        value = (encode or self.encode)(meta)
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError("value too large for Redis backend", state=state, task_id=task_id)
         expires = self.failure_expires if state == states.FAILURE else self.expires
@@ -136,8 +137,11 @@ class _ReportStore(WithoutSubscription):
         children = self.current_task_children(request)
         meta = {"status": state, "result": result, "traceback": None, "children": children}
         meta["date_done"] = datetime.now(UTC).isoformat()
-        of_request = {"group_id": getattr(request, "group", None), "parent_id": getattr(request, "parent_id", None)}
-        return meta | {name: value for name, value in of_request.items() if value}
+        if group_id := getattr(request, "group", None):
+            meta["group_id"] = group_id
+        if parent_id := getattr(request, "parent_id", None):
+            meta["parent_id"] = parent_id
+        return meta
 
     def exception_safe_to_retry(self: Any, exc: Exception) -> bool:
         """Whether to store a result again after this error: after every error of the server, so that a report is stored
@@ -264,11 +268,16 @@ def store_arguments(backend: Any, report: Report, request: Any = None) -> tuple[
     """The key and the arguments by which ``store_result.lua`` stores a report as the task of this request would: as
     SUCCESS, or as FAILURE with the outcome's error."""
     error = error_for(report)
-    result, state = (report.to_json(), states.SUCCESS) if error is None else (error, states.FAILURE)
-    arguments: tuple[object, ...] = backend.store_arguments(
-        report.command_id, backend.encode_result(result, state), state, None, request
+    if error is None:
+        result, state = report.to_json(), states.SUCCESS
+    else:
+        kind, state = type(error), states.FAILURE
+        result = {"exc_type": kind.__qualname__, "exc_message": [error.report], "exc_module": kind.__module__}
+    # Past Celery's and kombu's layers, which find the same encoder.
+    made: tuple[object, ...] = backend.store_arguments(
+        report.command_id, result, state, None, request, message_json.dumps
     )
-    return arguments
+    return made
 
 
 def result_publisher(app: Celery) -> Callable[[Report], None]:

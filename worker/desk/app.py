@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from producers.redaction import redacted_url, server_error_text
 from producers.signing import SigningError
+from worker.desk.changes import repeated
 from worker.desk.entrance import Entrance
 from worker.desk.gate import Gate
 from worker.desk.pages import accounts, command, dead, halts, held, home, login, parked, queues, search, unknowns
@@ -63,13 +64,12 @@ def told(endpoint: Endpoint) -> Endpoint:
     @wraps(endpoint)
     def run(request: Request) -> Response:
         try:
-            return endpoint(request)
+            return repeated(request) or endpoint(request)
         except PageError as error:
-            return error_page(request, error)
+            return repeated(request) or error_page(request, error)
         except CHANGED as error:
-            return error_page(
-                request, PageError(409, "Not done", f"{error}.", "Go back and look at what there is now.")
-            )
+            not_done = PageError(409, "Not done", f"{error}.", "Go back and look at what there is now.")
+            return repeated(request) or error_page(request, not_done)
         except LedgerUnavailable as error:
             return error_page(request, _ledger_is_down(request, error))
         except (redis.RedisError, OSError) as error:

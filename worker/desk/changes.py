@@ -19,6 +19,8 @@ from worker.operations.operator import MAX_WHO_LENGTH, MAX_WHY_LENGTH
 
 OWN_FIELDS = frozenset({"csrf", "nonce", "confirmed", "who", "why"})
 """Fields of the confirmation page itself."""
+REPEATED_SECONDS = 10.0
+"""How long a confirmation that came before waits for the end of the first one: longer than a server is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,18 @@ def change(request: Request, shown: Change, act: Callable[[str, str], str]) -> R
     nonce = form.get("nonce", "")
     if "confirmed" not in form:
         return _confirmation(request, shown)
-    if session.result(nonce):
-        return _done(session, shown, session.result(nonce))
     if not hmac.compare_digest(form["confirmed"].encode(), _digest(request, session, shown, nonce).encode()):
-        return _confirmation(request, shown, 409, "It has changed since it was shown. Look at it again.")
+        return repeated(request) or _confirmation(
+            request, shown, 409, "It has changed since it was shown. Look at it again."
+        )
     who, why = _actor(request), form.get("why", "").strip()
     if problem := _problem(who, why, shown):
         return _confirmation(request, shown, 400, problem)
-    if not session.begin(nonce):
-        return _done(session, shown, "This was confirmed before; see what became of it.")
-    session.last_who = who
+    begun = session.begin(nonce, shown.back)
+    if begun is None:
+        return repeated(request) or RedirectResponse(shown.back, 303)
+    request.state.act, session.last_who = begun, who
+    notice = ""
     try:
         notice = act(who, why)
     except (LedgerUnavailable, redis.RedisError, OSError) as error:
@@ -69,17 +73,26 @@ def change(request: Request, shown: Change, act: Callable[[str, str], str]) -> R
             f"Whether this was done is not known: {_cause(error)}.",
             "Wait until the server is back, look whether it was done, and only then repeat it.",
         ) from None
-    session.end(nonce, notice)
-    return _done(session, shown, notice)
+    finally:
+        begun.end(notice)
+    session.tell(notice)
+    return RedirectResponse(shown.back, 303)
+
+
+def repeated(request: Request) -> Response | None:
+    """The answer to a confirmation that came before, by a second click say: where the first one leads, once that is
+    over. None for every other request, and for the one that acted itself."""
+    form, session = form_of(request), request.state.session
+    act = session.act(form.get("nonce", "")) if session and "confirmed" in form else None
+    if act is None or getattr(request.state, "act", None) is act:
+        return None
+    act.over.wait(REPEATED_SECONDS)
+    session.tell(act.notice or "This was confirmed before; see what became of it.")
+    return RedirectResponse(act.back, 303)
 
 
 def _cause(error: Exception) -> str:
     return str(error) if isinstance(error, LedgerUnavailable) else type(error).__name__
-
-
-def _done(session: Session, shown: Change, notice: str) -> Response:
-    session.tell(notice)
-    return RedirectResponse(shown.back, 303)
 
 
 def _actor(request: Request) -> str:

@@ -154,8 +154,7 @@ class Gate:
         found = [value for name, _, value in pairs if name == self._address.cookie]
         if len(found) != 1:  # two of one name: another page of this host has set one
             return None
-        active = b"refresh=" not in scope["query_string"]
-        session = self._sessions.find(found[0], self._proof_of, active=active)
+        session = self._sessions.find(found[0], self._proof_of)
         scope["state"]["cookie"] = found[0] if session else ""
         return session
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import redis
 import uvicorn
 
+from producers.redis.url import split_url
 from producers.signing import PrivateKey
 from worker.auth_settings import DeskSettings, is_loopback
 from worker.desk.app import build_app
@@ -70,7 +71,7 @@ def check_login(services: DeskServices) -> str:
     Raises:
         DeskRefused: it may not.
     """
-    login = urlsplit(services.settings.ledger_url).username or "default"
+    login = split_url(services.settings.ledger_url).username or "default"
     try:
         found = permitted(services.client, DESK_RIGHTS)
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:

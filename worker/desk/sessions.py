@@ -8,12 +8,29 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
 
 MAX_SESSIONS = 100
 """Sessions at a time; a further one ends the one that was idle for longest."""
 MAX_ACTS = 100
 """Confirmations that a session remembers, to do each once."""
+
+
+@dataclass(slots=True)
+class Act:
+    """A change that was confirmed."""
+
+    back: str
+    """The path of the page to go on with."""
+    notice: str = ""
+    """What it has done; empty while it is being done, and if it failed."""
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def end(self, notice: str = "") -> None:
+        """Note what it has done, for those who wait for it."""
+        self.notice = notice
+        self.over.set()
 
 
 class Session:
@@ -31,7 +48,7 @@ class Session:
         """The name that was given with the last change, where there are no logins."""
         self._lock = threading.Lock()
         self._notice = ""
-        self._acts: OrderedDict[str, str] = OrderedDict()
+        self._acts: OrderedDict[str, Act] = OrderedDict()
 
     def tell(self, notice: str) -> None:
         """Leave a sentence for the next page."""
@@ -44,26 +61,20 @@ class Session:
             notice, self._notice = self._notice, ""
             return notice
 
-    def begin(self, nonce: str) -> bool:
-        """Whether this confirmation is new; from now on it is not."""
+    def begin(self, nonce: str, back: str) -> Act | None:
+        """The act of this confirmation, if it is new; from now on it is not."""
         with self._lock:
             if nonce in self._acts:
-                return False
-            self._acts[nonce] = ""
+                return None
+            self._acts[nonce] = act = Act(back)
             if len(self._acts) > MAX_ACTS:
                 self._acts.popitem(last=False)
-            return True
+            return act
 
-    def end(self, nonce: str, notice: str) -> None:
-        """Remember what a confirmation has done."""
+    def act(self, nonce: str) -> Act | None:
+        """What was begun by this confirmation."""
         with self._lock:
-            if nonce in self._acts:
-                self._acts[nonce] = notice
-
-    def result(self, nonce: str) -> str:
-        """What a confirmation has done; empty while it is being done, or if it failed."""
-        with self._lock:
-            return self._acts.get(nonce, "")
+            return self._acts.get(nonce)
 
 
 class Sessions:
@@ -86,9 +97,9 @@ class Sessions:
                 self._open.popitem(last=False)
         return cookie, session
 
-    def find(self, cookie: str, proof_of: Callable[[str], str | None], *, active: bool = True) -> Session | None:
+    def find(self, cookie: str, proof_of: Callable[[str], str | None]) -> Session | None:
         """The session of this cookie, if it has not ended. ``proof_of`` tells a login's current proof, None without
-        one. A request that is not ``active`` does not prolong it: a page that refreshes itself is no person."""
+        one."""
         key, now = _hash(cookie), self._now()
         with self._lock:
             session = self._open.get(key)
@@ -98,9 +109,8 @@ class Sessions:
             if over or proof_of(session.name) != session.proof:
                 del self._open[key]
                 return None
-            if active:
-                session.seen_at = now
-                self._open.move_to_end(key)
+            session.seen_at = now
+            self._open.move_to_end(key)
             return session
 
     def close(self, cookie: str) -> None:

@@ -1,6 +1,7 @@
 """What ``transitions.lua`` answers, and what it stores, as the objects of :mod:`worker.ledger.base`."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from producers.report import Report
 from worker.ledger.base import (
@@ -32,7 +33,7 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     """The answer to a begin or a refusal of this claim. The script says only that a result is known, and not which."""
     kind, *rest = reply
     if kind == "begun":
-        return Begun(int(rest[0]), _progress(rest[5:]), int(rest[1]), rest[2], rest[3] == "1", rest[4])
+        return Begun(int(rest[0]), _progress(*rest[5:]), int(rest[1]), rest[2], rest[3] == "1", rest[4])
     if kind == "look_first":
         return LookFirst()
     if kind == "known":
@@ -44,7 +45,7 @@ def begin_answer(reply: Sequence[str], claim: Claim) -> BeginAnswer:
     if kind == "too_late":
         return TooLate(claim.begin_by)
     if kind == "orphaned":
-        return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(rest[4:]), rest[3])
+        return Orphaned(rest[0], int(rest[1]), rest[2] == "1", _progress(*rest[4:]), rest[3])
     return _must_wait(kind, rest, claim)
 
 
@@ -54,7 +55,7 @@ def look_answer(reply: Sequence[str]) -> LookAnswer | None:
     if kind == "none":
         return None
     if kind == "doubtful":
-        return Doubtful(int(rest[0]), _progress(rest[5:]), rest[3], int(rest[1]), rest[2], int(rest[4]))
+        return Doubtful(int(rest[0]), _progress(*rest[5:]), rest[3], int(rest[1]), rest[2], int(rest[4]))
     return _obstacle(kind, rest)
 
 
@@ -104,7 +105,7 @@ def record_of(command_id: str, fields: Mapping[str, str]) -> Record:
         command=fields["command"],
         account=fields["account"],
         fence=int(fields["fence"]),
-        progress=_progress(progress),
+        progress=_progress(*progress),
         report=Report.model_validate_json(fields["report"]) if "report" in fields else None,
         arguments=fields.get("arguments", ""),
         first_begun_at=int(fields.get("first_begun_at", 0)),
@@ -116,8 +117,8 @@ def record_of(command_id: str, fields: Mapping[str, str]) -> Record:
     )
 
 
-def _progress(values: Sequence[str]) -> Progress:
-    tries, sent, tainted, first_sent_at, last_signed_at = values
+@lru_cache(maxsize=256)  # nearly all are those of a first attempt
+def _progress(tries: str, sent: str, tainted: str, first_sent_at: str, last_signed_at: str) -> Progress:
     return Progress(
         int(tries),
         int(sent),

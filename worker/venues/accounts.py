@@ -53,7 +53,7 @@ class Account:
     def bucket(self) -> str:
         """What its rate limits and cool-downs are counted under: 16 hex digits, the same for every account with this
         API key at this address, however the address is written."""
-        return _digest(canonical_address(self.base_url), self.credentials.name)
+        return _bucket(self.base_url, self.credentials.name)
 
     @property
     def digest(self) -> str:
@@ -67,6 +67,11 @@ class Account:
 @lru_cache(maxsize=256)
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _bucket(base_url: str, name: str) -> str:
+    return _digest(canonical_address(base_url), name)
 
 
 @lru_cache(maxsize=256)

@@ -47,9 +47,15 @@ def contradiction(command: Command, result: Mapping[str, Any]) -> str | None:
     An empty result contradicts nothing. Amounts are not compared, because a venue may round them. Identifying fields
     are compared only in the record, because other parts of the result have ids of their own; a failure counts anywhere.
     """
+    identifying, of_other_kinds = _identifying_fields(command), _fields_of_other_kinds(command)
     for record in _records(result):
         for name, value in record.items():
-            wrong = _wrong_subject(command, _normalised(name), value) or _contradicting_status(command, name, value)
+            known = _normalised(name)
+            if known in identifying and differs(value, *identifying[known]):
+                return f"it is about another {'id' if known == 'orderid' else known}"
+            if known in of_other_kinds and value not in (None, ""):
+                return f"its record has a field {known}, which no {command.name} has"
+            wrong = _contradicting_status(command, value) if known.endswith(("status", "state")) else None
             if wrong:
                 return wrong
     return failure_within(result)
@@ -114,7 +120,7 @@ def _has_field(row: Mapping[str, Any], names: frozenset[str]) -> bool:
     )
 
 
-def differs(value: Any, expected: str, *, exact: bool = False) -> bool:
+def differs(value: Any, expected: str, exact: bool = False) -> bool:
     """Whether a field has a value other than ``expected``; letter case counts only if ``exact``."""
     if value is None or value == "":
         return False
@@ -153,24 +159,15 @@ def _nested_texts(value: Any) -> Iterator[str]:
         yield from _nested_texts(inner)
 
 
-def _wrong_subject(command: Command, name: str, value: Any) -> str | None:
-    for known, expected, exact in _identifying_fields(command):
-        if known == name and differs(value, expected, exact=exact):
-            return f"it is about another {'id' if known == 'orderid' else known}"
-    if name in _fields_of_other_kinds(command) and value not in (None, ""):
-        return f"its record has a field {name}, which no {command.name} has"
-    return None
-
-
-def _identifying_fields(command: Command) -> tuple[tuple[str, str, bool], ...]:
-    """The fields that identify a record: the name, the command's own value, and whether letter case counts."""
+def _identifying_fields(command: Command) -> Mapping[str, tuple[str, bool]]:
+    """The fields that identify a record, by name: the command's own value, and whether letter case counts."""
     if isinstance(command, Cancel):
-        return ("id", command.order_id, True), ("orderid", command.order_id, True)
+        return dict.fromkeys(("id", "orderid"), (command.order_id, True))
     if isinstance(command, Close):
-        return (("pair", command.pair, False),)
+        return {"pair": (command.pair, False)}
     if isinstance(command, Withdraw):
-        return ("asset", command.asset, False), ("address", command.address, False)
-    return ()
+        return {"asset": (command.asset, False), "address": (command.address, False)}
+    return {}
 
 
 def _fields_of_other_kinds(command: Command) -> tuple[str, ...]:
@@ -178,9 +175,9 @@ def _fields_of_other_kinds(command: Command) -> tuple[str, ...]:
     return ("pair", "side") if isinstance(command, Withdraw) else ("address",)
 
 
-def _contradicting_status(command: Command, name: str, value: Any) -> str | None:
+def _contradicting_status(command: Command, value: Any) -> str | None:
     """A status that means failure for this command."""
-    for text in _nested_texts(value) if _normalised(name).endswith(("status", "state")) else ():
+    for text in _nested_texts(value):
         if isinstance(command, Cancel):
             failed = _contains_any(text, COMPLETED) and not _contains_any(text, ("PARTIAL", "UNFILLED"))
         else:
@@ -213,12 +210,13 @@ def _singular(name: str) -> str:
 
 
 def _letters(text: str) -> str:
-    return re.sub("[^A-Z]", "", _as_displayed(text).upper())
+    shown = _as_displayed(text).upper()
+    return shown if shown.isascii() and shown.isalpha() else re.sub("[^A-Z]", "", shown)
 
 
 def _contains_any(text: str, words: tuple[str, ...]) -> bool:
     letters = _letters(text).replace("NOERROR", "")
-    return any(word in letters for word in words)
+    return any(map(letters.__contains__, words))
 
 
 def _negates_success(text: str) -> bool:

@@ -120,8 +120,9 @@ class Secrets:
         """Whether any of the secrets is in a text, in any encoding."""
         for _ in range(NESTED_ESCAPES + 1):
             normalised = normalise(text)
-            if next(self._found(normalised), None) or next(self._found(without_separators(normalised)), None):
-                return True
+            for form in (normalised, without_separators(normalised)):
+                if self._may_be_in(form) and next(self._found(form), None):
+                    return True
             unescaped = unescape(text)
             if unescaped == text:
                 return False
@@ -146,7 +147,6 @@ class Secrets:
                 at = text.find(whole, at + 1)
         pieces = [piece for piece in _CUTS.split(text) if len(piece) >= SHORTEST_SECRET]
         ends = [*[piece[:SHORTEST_SECRET] for piece in pieces], *[piece[-SHORTEST_SECRET:] for piece in pieces]]
-        # Almost every text ends here: none of its pieces begins or ends with a part of a secret.
         if parts.isdisjoint(ends) and not any(end in signatures for end in ends):
             return
         start = 0
@@ -155,6 +155,24 @@ class Secrets:
             if end - start >= SHORTEST_SECRET:
                 yield from self._found_at_ends(text, start, end)
             start = cut.end() if cut else end
+
+    def _may_be_in(self, text: str) -> bool:
+        """False if no search can find a secret in a normalised text, as in almost every one: found out in a fraction of
+        the time. No run reaches over a quotation mark if no secret has one."""
+        secrets, size = self.keys + self.signatures, SHORTEST_SECRET
+        if '"' in secrets or "'" in secrets or "..." in text or "**" in text or "…" in text:
+            return True
+        parts = [
+            piece[at : at + size]
+            for piece in text.replace("'", '"').split('"')
+            if len(piece) >= size
+            for at in (*range(0, len(piece) - size, STRIDE), len(piece) - size)
+        ]
+        return (
+            not self.parts.isdisjoint(parts)
+            or any(map(self.signatures.__contains__, parts))
+            or any(map(text.__contains__, self.wholes))
+        )
 
     def _found_at_ends(self, text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         """The beginning of a secret at the end of a piece, the end of one at its beginning, or a piece of one.
@@ -193,7 +211,7 @@ def secrets_among(keys: Iterable[str], signatures: Iterable[str] = (), signed: I
     whole."""
     known, parts, short = _searchable(tuple(keys))
     signature_forms = [form for signature in signatures for form in encodings_of_signature(signature)]
-    wholes = [normalise(form) for text in signed for form in (text, unescape(text))]
+    wholes = [normalise(form) for text in signed for form in {text, unescape(text)}]
     wholes += [form for form in signature_forms if len(form) < RUN]
     long_enough = frozenset([whole for whole in wholes if len(whole) >= SHORTEST_SECRET])
     return Secrets(known, parts, _lines(signature_forms), long_enough | short)

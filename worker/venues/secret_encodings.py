@@ -9,7 +9,7 @@ import base64
 import binascii
 import html
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,16 +28,24 @@ _BLANKS = dict.fromkeys([*range(0x21), *range(0x7F, 0xA1), 0xAD, *range(0x2000, 
 _BLANKS |= dict.fromkeys([*range(0x205F, 0x2065), 0x3000, 0xFEFF])
 _NORMALISED: dict[int, int | None] = {**_BLANKS, **{code: code + 32 for code in range(ord("A"), ord("Z") + 1)}}
 _SEPARATORS = dict.fromkeys(map(ord, "-._:,;|/+=~"))
+# Bytes are translated in a fifth of the time of a text, and almost every text is ASCII.
+_ASCII_LOWER = bytes(range(128)).lower() + bytes(128)
+_ASCII_BLANKS = bytes(code for code in _BLANKS if code < 128)
+_ASCII_SEPARATORS = bytes(_SEPARATORS)
 _TO_URL_SAFE = str.maketrans("+/", "-_")
 
 
 def normalise(text: str) -> str:
     """The text in lower case (ASCII), without white space and invisible characters."""
+    if text.isascii():
+        return text.encode().translate(_ASCII_LOWER, _ASCII_BLANKS).decode()
     return text.translate(_NORMALISED)
 
 
 def without_separators(text: str) -> str:
     """The text without the characters that divide a secret into groups."""
+    if text.isascii():
+        return text.encode().translate(None, _ASCII_SEPARATORS).decode()
     return text.translate(_SEPARATORS)
 
 
@@ -98,21 +106,23 @@ def encodings_of_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
         written = [key, key.encode("utf-8", "replace").decode("latin-1")]
         for raw in _bytes_of(key):
             written += [raw.hex(), *_base64_of(raw)]
-        found += _normalised(key, [*written, *(each[::-1] for each in written if len(each) > 2 * RUN)])
+        found += _normalised([*written, *(each[::-1] for each in written if len(each) > 2 * RUN)])
     found += [bare for each in found if len(bare := without_separators(each)) >= SHORTEST_SECRET and bare != each]
     return tuple(found)
 
 
 def encodings_of_signature(signature: str) -> list[str]:
     """The normalised encodings of a signature: plain, URL-safe and hex. Few, because each request has a new one."""
-    encoded = [signature, signature.translate(_TO_URL_SAFE), *(raw.hex() for raw in _bytes_of(signature))]
-    return _normalised(signature, encoded)
+    url_safe = signature.replace("+", "-").replace("/", "_")
+    return _normalised([signature, url_safe, *(raw.hex() for raw in _bytes_of(signature))])
 
 
-def _normalised(secret: str, written: Iterable[str]) -> list[str]:
-    if len(normalise(secret)) < SHORTEST_SECRET:
+def _normalised(written: Sequence[str]) -> list[str]:
+    """The normalised forms of a secret, of which the first is the secret itself; none if it is too short."""
+    forms = dict.fromkeys(map(normalise, written))
+    if len(next(iter(forms))) < SHORTEST_SECRET:
         return []
-    return [form for form in dict.fromkeys(map(normalise, written)) if len(form) >= SHORTEST_SECRET]
+    return [form for form in forms if len(form) >= SHORTEST_SECRET]
 
 
 def _bytes_of(key: str) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from producers import message_json
 from producers.commands import Withdraw, parse_command
 from producers.errors import InvalidCommand
-from producers.exact_json import ConflictingValues, check_bounds
+from producers.exact_json import MAX_DIGITS, ConflictingValues, check_bounds
 from producers.intents import Intent, read_intent
 from producers.message_json import dumps, loads
 from producers.report import Report
@@ -20,6 +20,15 @@ from producers.results import read_result
 from worker.execution.intake import fingerprint_of
 
 DIGITS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
+
+
+def _containers(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """JSON texts of lists and objects, of which some have a name twice, or are what kombu wraps."""
+    names = st.sampled_from(["a", "b", "__type__", "__value__"])
+    members = st.lists(st.tuples(names, values | st.just('"decimal"')), max_size=4)
+    return st.lists(values, max_size=3).map(lambda items: f"[{', '.join(items)}]") | members.map(
+        lambda pairs: "{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}"
+    )
 
 
 @given(DIGITS)
@@ -74,6 +83,19 @@ def test_a_long_number_costs_nothing(text: str) -> None:
     arguments = loads(f'{{"account": "main", "order_id": {text}, "deadline": {text}}}')
     with pytest.raises(InvalidCommand, match="order_id must be a valid string"):
         parse_command("orders.cancel", arguments)
+
+
+@given(st.recursive(DIGITS | st.sampled_from(['"x"', "null", "NaN"]), _containers))
+def test_a_short_text_is_read_as_a_long_one(text: str) -> None:
+    """Which has a way of its own, because a number in it may be too long."""
+    assert repr(loads(text)) == repr(loads(text + " " * MAX_DIGITS))
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_text_that_is_one_number_as_long_as_a_number_may_be(sign: str) -> None:
+    digits = MAX_DIGITS - len(sign)
+    assert loads(sign + "9" * digits) == int(sign + "9" * digits)
+    assert loads(sign + "9" * (digits + 1)) == Decimal("Infinity")
 
 
 def test_what_is_too_long_or_has_too_many_parts_is_not_parsed() -> None:

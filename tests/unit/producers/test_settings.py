@@ -2,6 +2,7 @@
 
 import ssl
 import traceback
+from urllib.parse import SplitResult, urlsplit
 
 import pytest
 
@@ -28,6 +29,21 @@ def test_tls_is_verified() -> None:
     assert QueueSettings(redis_url="rediss://h").broker_url.endswith("ssl_cert_reqs=required")
 
 
+@pytest.fixture(params=["as it is", "strict"])
+def _split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``urlsplit`` of this Python, and as newer ones have it."""
+
+    def strict(given: str) -> SplitResult:
+        parts = urlsplit(given)
+        if parts.netloc.rpartition("@")[2].partition("[")[0] and "[" in parts.netloc:
+            raise ValueError("Invalid IPv6 URL")
+        return parts
+
+    if request.param == "strict":
+        monkeypatch.setattr("producers.redis.url.urlsplit", strict)
+
+
+@pytest.mark.usefixtures("_split")
 def test_sentinels_are_one_url() -> None:
     """Taken apart as it is meant, for redis-py, kombu and Celery alike; the TLS options reach Sentinels and servers."""
     url = "sentinels://ann:p%40ss@h1,h2:1,[::1]:2/3?master=orders&sentinel_password=s%3Bx&ssl_ca_certs=/ca.pem"

@@ -9,12 +9,12 @@ it fail. The server notes each refusal in its ``ACL LOG``.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
 from producers.intents import OUTBOX_KEYS
 from producers.redis.client import open_client
+from producers.redis.url import split_url
 from producers.results import RESULT_KEY
 from worker.ledger.keys import DUE_KEYS, HALTS_KEY, JOURNAL_KEY, RECORD_KEY
 from worker.operations.doctor.findings import Examiner, Finding
@@ -108,7 +108,7 @@ def check_rights(roles: Sequence[str], server: Server, *, producer: bool) -> lis
     rights = [each for each in NOBODYS + (NO_PRODUCERS if producer else ()) if not set(each.roles).isdisjoint(roles)]
     with open_client(server.url) as client:
         found = permitted(client, rights)
-    login = urlsplit(server.url).username or "default"
+    login = split_url(server.url).username or "default"
     if found is None:
         return [EXAMINER.warning(name, "can't be checked: the server does not queue commands (MULTI)")]
     if not found:

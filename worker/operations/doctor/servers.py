@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
 from producers.redaction import redacted_url, server_error_text
 from producers.redis.client import open_client
 from producers.redis.server_info import ServerInfo, read_server_info, server_clock_offset
-from producers.redis.url import is_redis
+from producers.redis.url import is_redis, split_url
 from producers.settings import QueueSettings
 from worker.operations.doctor.findings import Examiner, Finding
 
@@ -40,7 +39,7 @@ class Server:
     @property
     def address(self) -> str:
         """Its URL without the database: a server that has several roles is checked once."""
-        parts = urlsplit(self.url)
+        parts = split_url(self.url)
         return f"{parts.scheme}://{parts.netloc}{parts.path if not parts.netloc else ''}"
 
     @property

@@ -91,7 +91,7 @@ class Everstrike:
         if command.name not in self.commands:
             return f"Everstrike takes no {command.name}: its pages describe no request for new orders"
         for name in ("direction", "network", "tag") if not isinstance(command, Cancel) else ("pair",):
-            if getattr(command, name, None) is not None:
+            if vars(command).get(name) is not None:  # asking a model for a field that it has not takes time
                 return f"{name} is an argument for other venues; Everstrike's {command.name} has nothing like it"
         if isinstance(command, Positions) and command.contract_id is not None:
             return "contract_id is an argument for Bit-Z; Everstrike takes pair, or neither for all positions"

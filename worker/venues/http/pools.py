@@ -82,6 +82,8 @@ class Pools:
     def _manager(self) -> urllib3.PoolManager:
         # One context for all connections: the trusted certificates are read once, and are in memory once.
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        # Earlier Pythons take an end that TLS did not announce for an announced one (3.11.2 does).
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         context.load_verify_locations(**{"capath" if self._trusted.is_dir() else "cafile": str(self._trusted)})
         timeout = urllib3.Timeout(connect=self._limits.connect_timeout)
         manager = urllib3.PoolManager(POOLS, maxsize=self._limits.pool_size, timeout=timeout, ssl_context=context)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from urllib.parse import quote, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producers.commands import Positions, Withdraw
@@ -21,6 +21,7 @@ from worker.venues.everstrike.adapter import Everstrike
 from worker.venues.http.base import Response, SignedRequest
 from worker.venues.json_values import UNREADABLE, read_json
 from worker.venues.response_redaction import SHORTEST_SECRET, Secrets, redact_response, secrets_among, secrets_of
+from worker.venues.secret_encodings import normalise, without_separators
 
 KEY = "mZ4qT9/w+LpXc7RfKd2Hn8Vb3Ys6Jg1Ue0At5Oi=QkEwPz.M_Bx-"
 SECRETS = secrets_among([KEY])
@@ -119,6 +120,43 @@ def test_any_key_is_redacted_without_an_error(text: str, key: str) -> None:
     assert isinstance(shown, str)
     if len("".join(key.split())) >= 40 and key.isascii() and key.isprintable():
         assert key not in shown
+
+
+class Thorough(Secrets):
+    """Searches every text, also those that can't have a secret."""
+
+    def _may_be_in(self, text: str) -> bool:
+        return True
+
+
+BODY = "pair=USD_BTC_PERP&qty=0.5"
+SIGNATURE = base64.b64encode(hashlib.sha256(BODY.encode()).digest()).decode()
+SEARCHED = [KEY, 'abc"def"ghi"jklm', "abc'def'ghi'jklm", "0123456789ab", "short-key", "x...y**z…0123456789", "a-key"]
+BETWEEN = st.text("xyz", max_size=9)
+MARKS = st.sampled_from(["", '"', "'", "...", "**", "…", "-", " ", "é", "%22", "\\n", "&quot;"])
+
+
+@given(st.sampled_from(SEARCHED), st.data())
+@settings(max_examples=1000)
+def test_a_text_is_passed_over_only_if_no_search_finds_a_secret(key: str, data: st.DataObject) -> None:
+    """Almost every text is passed over before it is searched. Here it has a part of a secret of any length, anywhere,
+    mostly so short that it just counts."""
+    secrets = secrets_among([key], [SIGNATURE], [BODY])
+    thorough = Thorough(secrets.keys, secrets.parts, secrets.signatures, secrets.wholes)
+    secret = data.draw(st.sampled_from([key, key.encode().hex(), SIGNATURE, BODY]))
+    size = data.draw(st.sampled_from([7, 8, 9, 11, 12, 13, len(secret)]))
+    start = data.draw(st.sampled_from([0, max(0, len(secret) - size)]) | st.integers(0, len(secret)))
+    part = secret[start : start + size]
+    text = "".join(data.draw(st.tuples(BETWEEN, MARKS, BETWEEN, MARKS, st.just(part), MARKS, BETWEEN, MARKS, BETWEEN)))
+    assert secrets.occur_in(text) == thorough.occur_in(text)
+
+
+@given(st.text(st.characters(max_codepoint=0x7F)))
+@example("".join(map(chr, range(0x80))))
+def test_ascii_is_normalised_as_every_other_text(text: str) -> None:
+    """It has a faster way of its own."""
+    assert normalise(text) + "é" == normalise(f"{text}é")
+    assert without_separators(text) + "é" == without_separators(f"{text}é")
 
 
 def test_names_and_numbers_are_redacted_as_well() -> None:
