@@ -232,8 +232,7 @@ class Positions(Command):
 
 COMMANDS: dict[str, type[Command]] = {c.task_name(): c for c in (Close, Submit, Cancel, Withdraw, Positions)}
 """Command class by task name."""
-
-
+_ARGUMENTS = {task: frozenset(model.model_fields) for task, model in COMMANDS.items()}
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
 
 
@@ -272,11 +271,12 @@ def parse_command(task: str, arguments: Mapping[str, Any]) -> Command:
     model = COMMANDS.get(task)
     if model is None:
         raise InvalidCommand(task, [f"unknown command; the commands are {', '.join(sorted(COMMANDS))}"])
-    known = model.model_fields
-    unknown = [name for name in arguments if name not in known]
-    unnamed = frozenset(unknown[MAX_UNKNOWN_NAMED:])
+    given, known = dict(arguments), _ARGUMENTS[task]
+    unnamed = [name for name in arguments if name not in known][MAX_UNKNOWN_NAMED:]
+    for name in unnamed:
+        del given[name]
     try:
-        return model.model_validate({name: value for name, value in arguments.items() if name not in unnamed})
+        return model.model_validate(given)
     except ValidationError as error:
         words = [_problem(each["type"], each["loc"], each["msg"]) for each in error.errors()]
         problems = [problem for text in words for problem in text.split("; ")]

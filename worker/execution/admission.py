@@ -1,12 +1,11 @@
 """The first two steps of an execution: admit the command and acquire it, or refuse it."""
 
-import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from os import getpid
+from os import getpid, urandom
 from typing import NamedTuple
 
 from producers.commands import Command, Positions, Withdraw
@@ -237,4 +236,4 @@ class Admission:
         )
 
     def _token(self) -> str:
-        return f"{self._worker}:{secrets.token_hex(8)}"
+        return f"{self._worker}:{urandom(8).hex()}"

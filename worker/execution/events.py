@@ -250,18 +250,19 @@ def attempt_event(
     response: Response | NoResponse, verdict: Verdict, decision: Decision, attempt: int, signed_at: float, now_ms: int
 ) -> AttemptEvent:
     """What observers see of an attempt. ``signed_at`` is on the monotonic clock, as the response's timing is."""
-    timing = response.timing
-    answered = isinstance(response, Response)
-    # The date of a response from a cache is that of the cached response.
-    fresh = isinstance(response, Response) and not staleness(response)
+    timing, status, answered_at, date = response.timing, None, None, ""
+    if isinstance(response, Response):
+        status, answered_at, date = response.status, now_ms / 1000, response.date
+        if date and staleness(response):
+            date = ""  # that of a response from a cache is the cached response's
     return AttemptEvent(
         attempt=attempt,
         proof=verdict.proof.value,
         decision=decision.value,
-        http_status=response.status if isinstance(response, Response) else None,
+        http_status=status,
         bytes_left=isinstance(response, Response) or response.bytes_left,
         signature_age_seconds=timing.first_byte - signed_at if timing else None,
         latency_seconds=timing.ended - timing.first_byte if timing else None,
-        answered_at=now_ms / 1000 if answered else None,
-        venue_date=response.date if isinstance(response, Response) and fresh else "",
+        answered_at=answered_at,
+        venue_date=date,
     )
