@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 from contextlib import suppress
+from functools import cached_property
 
 import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -92,7 +93,7 @@ class CountingConnection(HTTPConnection):
         self._send_counted(memoryview(data), sent)
         return request
 
-    @property
+    @cached_property
     def _address(self) -> str:
         """The value of the ``Host`` header."""
         # An IPv6 address is in brackets, and the name of an interface matters to this machine alone (RFC 6874).

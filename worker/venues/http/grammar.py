@@ -86,6 +86,7 @@ class Head:
         return seconds if seconds > 0 else NOT_REUSABLE
 
 
+_FRAMING = ("transfer-encoding", "content-length", "content-encoding")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELD_LINE = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
@@ -142,12 +143,13 @@ def make_head(minor_version: int, status: int, fields: list[tuple[str, str]]) ->
     names: dict[str, str] = {}
     for name, value in fields:
         known = name.lower()
-        names.setdefault(known, name)
-        values.setdefault(known, []).append(value)
-    framing = [values.get(known, [None]) for known in ("transfer-encoding", "content-length", "content-encoding")]
-    if any(len(each) > 1 for each in framing):
-        raise MalformedResponse("malformed response: repeated length or coding")
-    (coding,), (length,), (content_coding,) = framing
+        if known in values:
+            if known in _FRAMING:
+                raise MalformedResponse("malformed response: repeated length or coding")
+            values[known].append(value)
+        else:
+            values[known], names[known] = [value], name
+    coding, length, content_coding = [values[known][0] if known in values else None for known in _FRAMING]
     if coding is not None and (length is not None or minor_version == 0 or coding.lower() != "chunked"):
         raise MalformedResponse("malformed response: unknown transfer coding, or one beside a length")
     if length is not None and not _LENGTH.fullmatch(length):

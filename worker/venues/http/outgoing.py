@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
+from urllib.parse import urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -112,10 +113,12 @@ def to_bytes(request: requests.PreparedRequest, address: str) -> bytes:
     Raises:
         ValueError: a method, target or header that http.client refuses, or a transfer coding. The text quotes nothing.
     """
-    method, target, headers = str(request.method), request.path_url, request.headers
-    if _NOT_IN_METHOD.search(method) or _NOT_IN_TARGET.search(target) or not target.isascii():
+    method, target = str(request.method), _target(str(request.url))
+    if _NOT_IN_METHOD.search(method):
         raise ValueError("a character that a request line can't have")
-    known = [name for name, _ in headers.lower_items()]
+    # A lookup in a mapping of requests' class takes longer than all its names and values.
+    headers = dict(zip(request.headers, request.headers.lower_items(), strict=True))
+    known = {name for name, _ in headers.values()}
     lines = [f"{method} {target} HTTP/1.1"]
     if "host" not in known:
         lines.append(f"Host: {address}")
@@ -125,8 +128,27 @@ def to_bytes(request: requests.PreparedRequest, address: str) -> bytes:
         raise ValueError("a transfer coding beside a body of known length")
     if request.body is None and "content-length" not in known and method.upper() not in _BODILESS:
         lines.append("Content-Length: 0")
-    for name, value in headers.items():
-        if not name.isascii() or not _NAME.fullmatch(name) or _LINE_END.search(value):
+    for name, (_, value) in headers.items():
+        if not _can_be_name(name) or _LINE_END.search(value):
             raise ValueError("a character that a header can't have")
         lines.append(f"{name}: {value}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + cast("bytes", request.body or b"")
+
+
+@lru_cache(maxsize=256)
+def _target(url: str) -> str:
+    """The path and the query of a URL, in the first line of its request.
+
+    Raises:
+        ValueError: a character that http.client refuses.
+    """
+    parts = urlsplit(url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if _NOT_IN_TARGET.search(target) or not target.isascii():
+        raise ValueError("a character that a request line can't have")
+    return target
+
+
+@lru_cache(maxsize=256)
+def _can_be_name(name: str) -> bool:
+    return name.isascii() and _NAME.fullmatch(name) is not None

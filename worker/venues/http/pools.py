@@ -3,7 +3,8 @@
 import ssl
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from queue import Empty, Full, LifoQueue
+from typing import TypeVar, cast
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -13,12 +14,39 @@ from worker.venues.http.base import HttpLimits
 from worker.venues.http.connections import CountingConnection, CountingTlsConnection
 from worker.venues.http.outgoing import normalised_url
 
+T = TypeVar("T")
+
 POOLS = 1000
 """More than there will ever be addresses of venues, so that urllib3 drops none of them."""
 
 # urllib3 has no public way to borrow a connection from a pool.
 if missing := {"_get_conn", "_put_conn"} - {*dir(HTTPConnectionPool)}:
     raise ImportError(f"worker.venues.http was tested with urllib3 2.8, and the installed one has no {missing}")
+
+
+class _Idle(LifoQueue[T]):
+    """The connections of a pool that are not lent. No thread waits for one, so that the locks and conditions of
+    Python's queues are not needed: a list's own methods are atomic."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self._idle: list[T] = []
+
+    def _qsize(self) -> int:
+        return len(self._idle)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:  # noqa: ARG002
+        """The one that was put last, at once or never."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            raise Empty from None
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Keep one more, at once or never."""
+        if self._qsize() >= self.maxsize:
+            raise Full
+        self._idle.append(item)
 
 
 class ReservingPool:
@@ -48,11 +76,11 @@ class ReservingPool:
 
 
 class _Pool(ReservingPool, HTTPConnectionPool):
-    ConnectionCls = CountingConnection
+    ConnectionCls, QueueCls = CountingConnection, _Idle
 
 
 class _TlsPool(ReservingPool, HTTPSConnectionPool):
-    ConnectionCls = CountingTlsConnection
+    ConnectionCls, QueueCls = CountingTlsConnection, _Idle
 
 
 class Pools:

@@ -1,17 +1,20 @@
 """Which connection a request may be sent on: one on which nothing has arrived that does not belong to a response."""
 
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from tests.support.raw_http_server import OK, Peer, answer, peer, post, read_request, reset
 from tests.unit.worker.venues.http.outcomes import assert_lost, assert_not_sent, assert_received
 from worker.venues.http.base import HttpLimits, NoResponse, Response, SignedRequest
 from worker.venues.http.grammar import NOT_REUSABLE, make_head
+from worker.venues.http.pools import Pools
 from worker.venues.http.transport import Transport
 
 STRAY = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray"
@@ -127,6 +130,23 @@ def test_a_response_that_begins_before_the_request_is_complete_does_not_count(wa
         assert_lost(result)
         assert "before the request was sent" in str(result)
         assert_received(post(transport, server.url))
+
+
+def test_the_connection_used_last_is_lent_first_and_no_more_are_kept_than_the_limit() -> None:
+    """Each is lent to one thread at a time. Those that were not used for longest become too old first."""
+    pools = Pools(HttpLimits(max_idle=60, pool_size=2), DEFAULT_CA_BUNDLE_PATH)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pool = pools.pool(f"http://127.0.0.1:{server.getsockname()[1]}")
+        first, second, third = (pool.reserve() for _ in range(3))
+        for each in (first, second, third):
+            pool.give_back(each)
+        assert [each.sock is not None for each in (first, second, third)] == [True, True, False]
+        assert [pool.reserve(), pool.reserve()] == [second, first]
+        fourth = pool.reserve()
+        assert fourth not in (first, second)
+        for each in (second, first, fourth):
+            pool.give_back(each)
+    pools.close()
 
 
 def test_a_request_that_could_not_be_sent_has_no_response(monkeypatch: pytest.MonkeyPatch) -> None:
