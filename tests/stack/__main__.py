@@ -112,6 +112,7 @@ def _run(project: ComposeProject, outcome: Outcome) -> None:
 
 def _check_services(project: ComposeProject, outcome: Outcome) -> None:
     checks.doctor_finds_no_fault(project, outcome)
+    checks.desk_wants_its_login(project, outcome)
     checks.flower_only_shows(project, outcome, workers=4)
     checks.prometheus_finds_everything(project, outcome, workers=4)
 

@@ -6,10 +6,13 @@ from typing import Any
 import requests
 from docker.models.containers import Container
 
+from producers.commands import COMMANDS
 from tests.stack.compose_project import SERVICES, ComposeProject, output_of
 from tests.stack.outcome import Outcome
 from tests.support.containers import engine
 from tests.support.waiting import until
+from worker.broker.envelope_check import DEFAULT_QUEUE
+from worker.celery_app.queues import RECONCILE
 from worker.operations.doctor.rights import NOBODY, NOBODYS
 
 UNWANTED = (
@@ -31,6 +34,8 @@ OPTIONAL = {
 """Refusals that a login can do without."""
 TRIED_BY_THE_DOCTOR = {"acl|getuser", *(right.name.lower().replace(" ", "|") for right in NOBODYS)}
 """Commands, beside keys of an id that says so, that the doctor finds out its login has no right to."""
+DESK_PAGES = ("/", "/unknowns", "/held", "/halts", "/parked", "/dead", "/queues", "/accounts", "/commands")
+OTHER_QUEUES = (DEFAULT_QUEUE, RECONCILE)
 
 
 def request(url: str, login: str = "", method: str = "GET") -> tuple[int, str]:
@@ -145,6 +150,27 @@ def _by_the_doctor(refused: str) -> bool:
     return refused in TRIED_BY_THE_DOCTOR or NOBODY in refused
 
 
+def desk_wants_its_login(project: ComposeProject, outcome: Outcome) -> None:
+    """The desk shows nobody a page without its login, and to its login every page."""
+    url = project.url("desk", 8088)
+    name, _, password = project.secret("desk_password").partition(":")
+    with requests.Session() as browser:
+        browser.headers["Origin"] = url
+
+        def statuses() -> dict[str, int]:
+            return {path: browser.get(url + path, allow_redirects=False, timeout=10).status_code for path in DESK_PAGES}
+
+        def log_in(given: str) -> int:
+            form = {"name": name, "password": given}
+            return browser.post(f"{url}/login", data=form, allow_redirects=False, timeout=10).status_code
+
+        before, wrong = statuses(), log_in("no")
+        outcome.check("desk", set(before.values()) == {303}, "shows no page without its login", before)
+        outcome.check("desk", wrong == 403, "refuses a wrong password", wrong)
+        right, after = log_in(password), statuses()
+        outcome.check("desk", right == 303 and set(after.values()) == {200}, "shows its login every page", after)
+
+
 def flower_only_shows(project: ComposeProject, outcome: Outcome, workers: int) -> None:
     """Flower wants a login, shows every worker, and carries out nothing."""
     url, login = project.url("flower", 5555), project.secret("flower_login")
@@ -171,7 +197,9 @@ def flower_only_shows(project: ComposeProject, outcome: Outcome, workers: int) -
     outcome.check("flower", True, f"shows {workers} workers online to its login")
     until(all_asked, f"flower asked {workers} workers", 60, every=0.5)
     queues = {each["name"] for name in names for each in rows[name]["active_queues"]}
-    outcome.check("flower", len(queues) == 6, "knows every queue, from the workers themselves", queues)
+    outcome.check(
+        "flower", queues == {*COMMANDS, *OTHER_QUEUES}, "knows every queue, from the workers themselves", queues
+    )
     name = min(names)
     acts = (
         "worker/shutdown/{}",
@@ -229,7 +257,8 @@ def doctor_finds_no_fault(project: ComposeProject, outcome: Outcome) -> None:
 def no_secret_is_shown(project: ComposeProject, outcome: Outcome, keys: list[str]) -> None:
     """No password and no key in what docker shows, in a log, or in how the images were made."""
     passwords = [project.password(login) for login in ("worker", "withdraw", "producer", "flower", "admin")]
-    own = [project.secret("flower_login").partition(":")[2], project.secret("grafana_password")]
+    own = [project.secret(name).partition(":")[2] for name in ("flower_login", "desk_password")]
+    own.append(project.secret("grafana_password"))
     for service in SERVICES:
         shown = "\n".join(map(_all_that_docker_shows, project.containers(service, running=False)))
         found = [f"{word[:4]}…" for word in (*passwords, *own, *keys) if word in shown]

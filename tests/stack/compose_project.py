@@ -14,10 +14,11 @@ from docker.models.networks import Network
 
 from tests.support.containers import engine
 from tests.support.node import ROOT
+from tests.support.servers import free_port
 from tests.support.waiting import until
 
 COMPOSE_FILE = ROOT / "compose" / "compose.yaml"
-SERVICES = ("server", "worker", "worker-withdraw", "flower", "prometheus", "alertmanager", "simulator")
+SERVICES = ("server", "worker", "worker-withdraw", "desk", "flower", "prometheus", "alertmanager", "simulator")
 """All but Grafana, whose image comes from its makers' registry alone."""
 
 
@@ -75,6 +76,8 @@ class ComposeProject:
         self.name, self.secrets, self.images = name, secrets, images
         self._program = compose_program()
         ports = dict.fromkeys(("FLOWER_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT"), "0")
+        # A desk knows the address by which it is reached, so its port is chosen before it starts.
+        ports["DESK_PORT"] = str(free_port())
         self._environment = {"COMPOSE_PROJECT_NAME": name, "SECRETS": str(secrets), **ports, **images}
         self.version = run([*self._program, "version"], **self._environment).stdout.splitlines()[0]
 
