@@ -118,8 +118,8 @@ class Bulkhead:
                 yield _HOST + self.accounts[group].host
 
     def _sizes(self, scope: str, threads: int) -> tuple[int, ...]:
-        """How many threads of a scope there are for commands of each level and those above it; of ``REST`` as many as of
-        the smallest group."""
+        """How many threads of a scope there are for commands of each level and those above it; of ``REST`` as many as
+        of the smallest group."""
         found = self._known_sizes.get((scope, threads))
         if found is None and scope == REST:
             of_groups = (self._sizes(group, threads) for group in (OTHERS, *self.accounts))
