@@ -48,20 +48,6 @@ local function owned(r)
   return r.token == token and r.state ~= 'PARKED'
 end
 
-local function load()
-  local v = redis.call('HMGET', record, 'state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted',
-    'lease_until', 'begun_at', 'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from',
-    'doubt', 'lookup', 'command', 'counted', 'first_sent_at', 'last_signed_at')
-  if not v[1] then
-    return nil
-  end
-  return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
-    sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
-    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
-    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or '', lookup = v[18] or '',
-    command = v[19], counted = v[20], first_sent_at = v[21] or '', last_signed_at = v[22] or ''}
-end
-
 -- Ended records expire after keep_ms (0: never), counted from their end; but a withdrawal never, once it was in doubt.
 -- Only a proof that nothing was executed gives back what was counted of one: an unknown's counts until it is settled so.
 -- `r` is the record before that.
@@ -111,12 +97,13 @@ end
 local function settle(fingerprint, command, account, arguments, state, outcome, report, keep_ms, place, limits, fate,
     lookup)
   record_fate(fate)
-  local r = load()
-  if not r then
+  local v = redis.call('HMGET', record, 'state', 'token', 'report', 'command', 'tainted', 'counted')
+  if not v[1] then
     -- The server lost the record of a send that was begun (a restart without its last writes): put the truth back.
     return create_ended('settle', fingerprint, command, account, arguments, state, outcome, report, keep_ms, place,
       limits, lookup)
   end
+  local r = {state = v[1], token = v[2], report = v[3] or nil, command = v[4], tainted = v[5], counted = v[6]}
   -- A sender that was taken for dead has its response after all: that evidence settles the unknown.
   local evidence = r.state == 'UNKNOWN' and state ~= 'UNKNOWN'
   if owned(r) and (not r.report or evidence) then
@@ -158,6 +145,20 @@ end
 -- What only other moves need is made behind this, because making it would cost each command some microseconds.
 if move == 'settle' then
   return settle_and_follow(unpack(ARGV, 5))
+end
+
+local function load()
+  local v = redis.call('HMGET', record, 'state', 'fingerprint', 'token', 'fence', 'tries', 'sent', 'tainted',
+    'lease_until', 'begun_at', 'attempt', 'report', 'place', 'hold_until', 'sealed_by', 'decided', 'budget_from',
+    'doubt', 'lookup', 'command', 'counted', 'first_sent_at', 'last_signed_at')
+  if not v[1] then
+    return nil
+  end
+  return {state = v[1], fingerprint = v[2], token = v[3], fence = tonumber(v[4]), tries = tonumber(v[5]),
+    sent = tonumber(v[6]), tainted = v[7], lease_until = v[8], begun_at = v[9], attempt = v[10],
+    report = v[11] or nil, place = v[12] or '', hold_until = tonumber(v[13] or 0), sealed_by = v[14] or '',
+    decided = v[15] or '0', budget_from = tonumber(v[16] or v[9]), doubt = v[17] or '', lookup = v[18] or '',
+    command = v[19], counted = v[20], first_sent_at = v[21] or '', last_signed_at = v[22] or ''}
 end
 
 -- A begun command without its end counts as lost only so long after its lease: by then the broker has delivered it again,
