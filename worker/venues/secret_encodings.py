@@ -106,23 +106,21 @@ def encodings_of_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
         written = [key, key.encode("utf-8", "replace").decode("latin-1")]
         for raw in _bytes_of(key):
             written += [raw.hex(), *_base64_of(raw)]
-        found += _normalised([*written, *(each[::-1] for each in written if len(each) > 2 * RUN)])
+        if len(normalise(key)) >= SHORTEST_SECRET:
+            backwards = [each[::-1] for each in written if len(each) > 2 * RUN]
+            forms = dict.fromkeys(map(normalise, [*written, *backwards]))
+            found += [form for form in forms if len(form) >= SHORTEST_SECRET]
     found += [bare for each in found if len(bare := without_separators(each)) >= SHORTEST_SECRET and bare != each]
     return tuple(found)
 
 
 def encodings_of_signature(signature: str) -> list[str]:
     """The normalised encodings of a signature: plain, URL-safe and hex. Few, because each request has a new one."""
-    url_safe = signature.replace("+", "-").replace("/", "_")
-    return _normalised([signature, url_safe, *(raw.hex() for raw in _bytes_of(signature))])
-
-
-def _normalised(written: Sequence[str]) -> list[str]:
-    """The normalised forms of a secret, of which the first is the secret itself; none if it is too short."""
-    forms = dict.fromkeys(map(normalise, written))
-    if len(next(iter(forms))) < SHORTEST_SECRET:
+    plain = normalise(signature)
+    if len(plain) < SHORTEST_SECRET:
         return []
-    return [form for form in forms if len(form) >= SHORTEST_SECRET]
+    url_safe = plain.replace("+", "-").replace("/", "_")
+    return [*dict.fromkeys((plain, url_safe, *(raw.hex() for raw in _bytes_of(signature))))]
 
 
 def _bytes_of(key: str) -> Iterator[bytes]:

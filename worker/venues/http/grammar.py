@@ -72,11 +72,11 @@ class Head:
         """
         # An unexpected body would be read as the next response, and a body of unknown length ends with the connection.
         unclear = self.chunked or bool(self.length) if self.bodiless else self.length is None and not self.chunked
-        closes = "close" in _elements(self.values.get("connection", ()))
+        closes = "connection" in self.values and "close" in _elements(self.values["connection"])
         if self.minor_version == 0 or self.status < 200 or unclear or closes:
             return NOT_REUSABLE
         seconds = math.inf
-        for element in _elements(self.values.get("keep-alive", ())):
+        for element in _elements(self.values["keep-alive"]) if "keep-alive" in self.values else ():
             name, value = (part.strip() for part in f"{element}=".split("=")[:2])
             number = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
             if name == "timeout":
