@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from producers.commands import COMMANDS
 from worker.broker.groups import OTHERS
@@ -29,6 +29,9 @@ ALL = "*"
 REST = ""
 """In place of a group: each that is not named."""
 DEFAULT_SHARE = 0.5
+MAX_KNOWN_ROOMS = 256
+"""How much of what was worked out is kept: the threads of a busy worker are full of the same few accounts again and
+again."""
 _HOST = "@"
 """Before a host's name in the name of a scope; no group has it in its name."""
 _LEVELS = {"orders.cancel": 0, "orders.close": 1}
@@ -56,6 +59,7 @@ class Bulkhead:
     blocked_until: dict[tuple[str, str], float] = field(default_factory=dict)
     """The groups that are blocked for a time, each with its queue."""
     _known_sizes: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
+    _known_rooms: dict[tuple[int, int, frozenset[Any]], list[dict[str, int]]] = field(default_factory=dict)
 
     def block(self, queue: str, group: str, until: float) -> None:
         """Take nothing of a group from a queue before a time (monotonic clock)."""
@@ -93,8 +97,18 @@ class Bulkhead:
 
     def _room_by_level(self, threads: int, held: Iterable[tuple[str, str]], most: int) -> list[dict[str, int]]:
         """How many commands of each level may be taken of a group, of which there are fewer than ``most``."""
+        counts = Counter(held)
+        known = threads, most, frozenset(counts.items())
+        found = self._known_rooms.get(known)
+        if found is None:
+            if len(self._known_rooms) >= MAX_KNOWN_ROOMS:
+                self._known_rooms.clear()
+            found = self._known_rooms[known] = self._room_beside(threads, counts, most)
+        return found
+
+    def _room_beside(self, threads: int, held: Mapping[tuple[str, str], int], most: int) -> list[dict[str, int]]:
         used: defaultdict[str, list[int]] = defaultdict(lambda: [0] * _LEVELS_IN_ALL, {ALL: [0] * _LEVELS_IN_ALL})
-        for (queue, group), count in Counter(held).items():
+        for (queue, group), count in held.items():
             for scope in self._scopes(queue, group):
                 for level in range(_level(queue) + 1):
                     used[scope][level] += count

@@ -52,6 +52,8 @@ PUSH, PUSH_OF_GROUPS, NO_REPLY = object(), object(), object()
 #: What the server is to tell of beside a queue: the groups that wait, and the lanes whose next message may be taken.
 WAITING_KEYS = ("{}.waiting", "orders.lanes.ready:{}")
 WAITING = re.compile(rb"\.waiting(:|$)")
+#: The first words of a take.
+BY_HASH, BY_SOURCE = packed_words("EVALSHA", TAKE.sha), packed_words("EVAL", TAKE.source)
 #: Where in the answer to a take the messages begin, each with the index of its key and its tag.
 TAKEN = 4
 #: Called whenever a take that was sent because `brpop_timeout` had passed found a message: the server had sent no
@@ -106,7 +108,7 @@ class TakingChannel(DeliveringChannel):
         if self._tracked_socket is not connection._sock:
             self._enable_tracking(connection)
         self._take_queues, count, layout = self._layout(queues)
-        script = ("EVALSHA", TAKE.sha) if self._script_loaded else ("EVAL", TAKE.source)
+        script = BY_HASH if self._script_loaded else BY_SOURCE
         self.next_take.start(timeout or self.brpop_timeout or 1)
         is_thorough = self.next_take.by_clock or not self._script_loaded
         self._in_poll = connection
@@ -115,7 +117,7 @@ class TakingChannel(DeliveringChannel):
         room = self.qos.room(most)
         self._blocked = full(room)
         rest = packed_words(self._taken_at, int(is_thorough), json.dumps(room) if room else "", most)
-        send(connection, b"*%d\r\n%b%b%b" % (count + 6, packed_words(*script), layout, rest))
+        send(connection, b"*%d\r\n%b%b%b" % (count + 6, script, layout, rest))
 
     def _layout(self, queues: Sequence[str]) -> tuple[tuple[str, ...], int, bytes]:
         """The queue of each list that a take of these queues reads; and what of its command is always the same, as so

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
+from worker.broker import bulkhead as bulkhead_module
 from worker.broker.bulkhead import ALL, AccountThreads, Bulkhead
 from worker.celery_app.queues import QUEUES
 
@@ -102,3 +104,19 @@ def test_a_group_is_blocked_for_a_time() -> None:
     assert bulkhead.next_release() == 10
     assert bulkhead.room(QUEUES, 16, [], 10) == {}
     assert bulkhead.next_release() == math.inf
+
+
+def test_what_was_worked_out_before_is_what_a_new_one_works_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when there was no room left to keep it, and after somebody has changed what he was given."""
+    monkeypatch.setattr(bulkhead_module, "MAX_KNOWN_ROOMS", 4)
+    chosen = random.Random(7)
+    accounts = {"a": AccountThreads("one"), "b": AccountThreads("one", 0.75), "c": AccountThreads("two")}
+    kept = Bulkhead(accounts)
+    for _ in range(500):
+        held = [(chosen.choice((CANCEL, CLOSE, SUBMIT)), chosen.choice("abc?")) for _ in range(chosen.randrange(6))]
+        threads, most = chosen.choice((4, 16)), chosen.choice((1, 4))
+        given = kept.room(QUEUES, threads, held, 0, most)
+        assert given == Bulkhead(accounts).room(QUEUES, threads, held, 0, most)
+        for groups in given.values():
+            groups.clear()
+    assert len(kept._known_rooms) <= 4
