@@ -49,8 +49,8 @@ def test_what_is_noted_is_not_sent_by_the_thread_that_notes_it() -> None:
     assert [uuids for uuids, _ in producer.sent] == [list(range(100))]
 
 
-def test_what_is_too_much_is_dropped() -> None:
-    """The server takes none, or the loop is busy."""
+def test_what_is_too_much_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The server takes none, or the loop is busy. It is logged once in a while."""
     producer = Producer()
     events = dispatcher(producer)
     for number in range(MAX_NOTED + 10):
@@ -58,9 +58,10 @@ def test_what_is_too_much_is_dropped() -> None:
     assert producer.sent == []
     events.flush()
     assert len(producer.sent[0][0]) == MAX_NOTED
+    assert [each.name for each in caplog.records] == ["orders.events"]
 
 
-def test_what_could_not_be_sent_is_kept_within_a_bound() -> None:
+def test_what_could_not_be_sent_is_kept_within_a_bound(caplog: pytest.LogCaptureFixture) -> None:
     producer = Producer(OSError("away"))
     events = dispatcher(producer)
     for number in range(5 * MAX_UNSENT):
@@ -69,6 +70,7 @@ def test_what_could_not_be_sent_is_kept_within_a_bound() -> None:
     producer.error = None
     events.flush()
     assert [uuids for uuids, _ in producer.sent] == [[5 * MAX_UNSENT - each] for each in range(MAX_UNSENT, 0, -1)]
+    assert [each.name for each in caplog.records] == ["orders.events"]
 
 
 @pytest.fixture
