@@ -207,6 +207,9 @@ BREAKS: dict[str, Break] = {
 
 
 LONG_BREAKS = {
+    "long: a record that says no decides while a later request is on its way": Break(
+        replace(LOOKING_AGAIN, looks="open", records=True), REJECTED, "a rejection is all"
+    ),
     "long: absences are noted beyond the next attempt": Break(
         replace(REPLICAS, attempts=2, parks=True, calm=True), ABSENCE, "what was noted is not forgotten"
     ),

@@ -95,8 +95,9 @@ class LookSteps:
         yield self._put(state, index, self._again(worker), "can't read what the venue lists")
 
     def _rejection_counts(self, state: State) -> bool:
-        """Another attempt of what may be repeated may be on its way."""
-        return not self.config.repeatable or state.window == LISTS_ALL or "a rejection counts at once" in self.broken
+        """Another attempt may be on its way, about which the rejection of one says nothing."""
+        several = self.config.repeatable or (state.rec.tries > 1 and "a rejection is all" not in self.broken)
+        return not several or state.window == LISTS_ALL or "a rejection counts at once" in self.broken
 
     def _absent(self, state: State, index: int, worker: Worker) -> Step:
         counts = state.window == LISTS_ALL or worker.outdated

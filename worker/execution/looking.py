@@ -204,8 +204,9 @@ class _Seen:
 def _found(run: Run, seen: _Seen) -> Attempt | None:
     """What the record that was found says; None without one that decides."""
     sighting = seen.sighting
-    # What may be repeated may have a second request on its way, which a first one that has failed says nothing about.
-    undecided = sighting.taken is False and run.command.repeatable and not seen.is_past
+    # A second request may be on its way, which a first one that has failed says nothing about.
+    several = run.command.repeatable or run.progress.sent > 1
+    undecided = sighting.taken is False and several and not seen.is_past
     if sighting.sight is not Sight.FOUND or undecided:
         return None
     words = f"found at the venue by its client order id: {sighting.words}"

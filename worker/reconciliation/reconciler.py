@@ -202,7 +202,7 @@ class Reconciler:
     ) -> Evidence:
         if run.failed_looks[account.alias] >= MAX_FAILED_LOOKS:
             return _unreadable(f"not looked for, after {MAX_FAILED_LOOKS} looks in a row that proved nothing")
-        evidence = evidence_of(command, lookup, self._look(command, lookup, account))
+        evidence = evidence_of(command, lookup, self._look(command, lookup, account), record.progress.sent)
         unreadable = evidence.finding is Finding.UNREADABLE
         run.failed_looks[account.alias] = run.failed_looks[account.alias] + 1 if unreadable else 0
         if evidence.finding is not Finding.FOUND or not isinstance(command, Cancel):

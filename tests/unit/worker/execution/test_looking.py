@@ -346,3 +346,18 @@ def test_a_first_record_that_has_failed_says_nothing_about_a_second_on_its_way()
     fixture.exchange.status, fixture.exchange.reuses = "failed", True
     fixture.exchange.looks = [lambda: None, lambda: fixture.exchange.__setattr__("status", "taken")]
     assert fixture.lives("close", CLOSE, parks=True).outcome.value == "accepted"
+
+
+def test_a_record_of_the_first_that_shows_up_late_says_nothing_about_the_second() -> None:
+    """Of what is sent again because it never arrived: it did, and its rejection is listed only after that."""
+    fixture = LookingFixture("request lost", "arrives late")
+    exchange = fixture.exchange
+    exchange.reuses = True
+
+    def is_listed() -> None:
+        if len(exchange.requests) == 2 and not exchange.executed:
+            exchange.book[json.loads(exchange.requests[0].body or b"")["handle"]] = "failed"
+
+    exchange.looks = [is_listed] * 10
+    report = fixture.lives("close", PART, parks=True)
+    assert (report.outcome.value, len(exchange.executed)) == ("accepted", 1)

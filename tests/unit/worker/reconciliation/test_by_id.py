@@ -124,6 +124,19 @@ def test_a_look_by_the_client_order_id_settles(
     assert world.looked == [LOOKUP] * 2
 
 
+@pytest.mark.parametrize(
+    ("sent", "venue_time_ms", "finding"),
+    [(1, None, "refuted"), (2, None, "ambiguous"), (2, UNTIL, "ambiguous"), (2, UNTIL + 1, "refuted")],
+)
+def test_a_rejection_of_one_request_settles_once_no_other_can_arrive(
+    sent: int, venue_time_ms: int | None, finding: str
+) -> None:
+    record = unknown(CLOSE)
+    record = replace(record, progress=replace(record.progress, sent=sent))
+    world = World(record, lambda _: replace(FOUND, taken=False, venue_time_ms=venue_time_ms))
+    assert world.reconciler().one("x").finding == finding
+
+
 def test_absence_counts_only_after_the_venue_refuses_the_request() -> None:
     """Looks before that do not count, however many there are."""
     world = World(unknown(CLOSE), lambda _: ABSENT, now=COUNTS_FROM - 1)
