@@ -79,7 +79,7 @@ bench: $(VENV)/.installed .venv-bench/.installed ## this worker beside bare Cele
 bench-light: $(VENV)/.installed .venv-bench/.installed ## enqueueing to the wire at 100 commands/s beside other load: every contender, 3 rounds (8 minutes; LIGHT_ARGS="--rounds 1")
 	$(BIN)/python -m tests.benchmarks --long --parts light --rounds 3 --light-seconds 20 $(LIGHT_ARGS)
 
-bench-long: $(VENV)/.installed .venv-bench/.installed ## everything that the project is held to: every contender, 5 rounds (40 minutes)
+bench-long: $(VENV)/.installed .venv-bench/.installed ## everything that the project is held to: every contender, 5 rounds (25 minutes)
 	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)
 
 model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
