@@ -1,7 +1,6 @@
 """Requests that only read, for a plan or a look: each response is redacted before anything in it is read."""
 
 from collections.abc import Callable
-from functools import partial
 
 from worker.venues.accounts import Account
 from worker.venues.http.base import NoResponse, Response, Send, SignedRequest
@@ -10,27 +9,21 @@ from worker.venues.response_redaction import Secrets, redact_response, secrets_o
 
 def redacted(send: Send, account: Account, before_each: Callable[[], None] = lambda: None) -> Send:
     """The same ``send`` for reads of this account. ``before_each`` is called before each request."""
-    return partial(_read, send, account, before_each)
 
+    def read(base_url: str, make_request: Callable[[], SignedRequest]) -> Response | NoResponse:
+        before_each()
+        secrets = Secrets()
 
-def _read(
-    send: Send,
-    account: Account,
-    before_each: Callable[[], None],
-    base_url: str,
-    make_request: Callable[[], SignedRequest],
-) -> Response | NoResponse:
-    before_each()
-    secrets = Secrets()
+        def make() -> SignedRequest:
+            nonlocal secrets
+            request = make_request()
+            if not request.max_response_bytes:  # else it is a public list, asked for without keys
+                secrets |= secrets_of(request, account)
+            return request
 
-    def make() -> SignedRequest:
-        nonlocal secrets
-        request = make_request()
-        if not request.max_response_bytes:  # else it is a public list, asked for without keys
-            secrets |= secrets_of(request, account)
-        return request
+        response = send(base_url, make)
+        if not isinstance(response, Response) or secrets == Secrets():
+            return response
+        return redact_response(response, secrets)
 
-    response = send(base_url, make)
-    if not isinstance(response, Response) or secrets == Secrets():
-        return response
-    return redact_response(response, secrets)
+    return read

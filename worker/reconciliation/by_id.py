@@ -18,17 +18,14 @@ def lookup_of(record: Record, command: Command, *, lists: bool) -> Lookup | None
     return Lookup.from_text(record.lookup)
 
 
-def evidence_of(command: Command, lookup: Lookup, seen: Sighting, sent: int = 1) -> Evidence:
-    """What a look proves of ``command``, of which ``sent`` requests may have left."""
+def evidence_of(command: Command, lookup: Lookup, seen: Sighting) -> Evidence:
+    """What a look proves of ``command``, if one request of it was sent."""
     if seen.sight is Sight.UNREADABLE:
         return Evidence(Finding.UNREADABLE, f"could not be looked for: {seen.words}")
     if seen.sight is Sight.FOUND:
         if seen.taken is False and isinstance(command, Withdraw):
             # One that has failed may be paid after all, by hand: a person has to say so.
             return Evidence(Finding.AMBIGUOUS, seen.words, seen.reference, seen.record)
-        if seen.taken is False and sent > 1 and not isinstance(command, Cancel) and not _is_past(lookup, seen):
-            words = f"{seen.words}, but another of its requests may still arrive"
-            return Evidence(Finding.AMBIGUOUS, words, seen.reference, seen.record)
         finding = {True: Finding.FOUND, False: Finding.REFUTED, None: Finding.AMBIGUOUS}[seen.taken]
         return Evidence(finding, seen.words, seen.reference, seen.record)
     if isinstance(command, Withdraw):
@@ -38,6 +35,6 @@ def evidence_of(command: Command, lookup: Lookup, seen: Sighting, sent: int = 1)
     return Evidence(Finding.ABSENT, seen.words)
 
 
-def _is_past(lookup: Lookup, seen: Sighting) -> bool:
+def is_past(lookup: Lookup, seen: Sighting) -> bool:
     """Whether the venue takes no request of the command any more, by its own clock."""
     return seen.venue_time_ms is not None and 0 < lookup.until_ms < seen.venue_time_ms

@@ -26,7 +26,7 @@ from worker.clock import Clock
 from worker.execution.reports import settled
 from worker.ledger.base import Ledger, NoSuchCommand, Record, State, StillOpen
 from worker.ledger.journal import Journal
-from worker.reconciliation.by_id import evidence_of, lookup_of
+from worker.reconciliation.by_id import evidence_of, is_past, lookup_of
 from worker.reconciliation.competing import CompetingCommands, command_of
 from worker.reconciliation.matching import Evidence, Finding, match
 from worker.reconciliation.store import ReconcileStore
@@ -202,7 +202,14 @@ class Reconciler:
     ) -> Evidence:
         if run.failed_looks[account.alias] >= MAX_FAILED_LOOKS:
             return _unreadable(f"not looked for, after {MAX_FAILED_LOOKS} looks in a row that proved nothing")
-        evidence = evidence_of(command, lookup, self._look(command, lookup, account), record.progress.sent)
+        seen = self._look(command, lookup, account)
+        evidence = evidence_of(command, lookup, seen)
+        # One request's record says nothing about another that is on its way, or that is not listed yet.
+        several = record.progress.sent > 1 and not isinstance(command, Cancel)
+        all_listed = is_past(lookup, seen) and run.started_at >= self._counts_from(record, run)
+        if evidence.finding is Finding.REFUTED and several and not all_listed:
+            words = f"{evidence.words}, but another of its requests may still arrive"
+            evidence = Evidence(Finding.AMBIGUOUS, words, evidence.reference, evidence.record)
         unreadable = evidence.finding is Finding.UNREADABLE
         run.failed_looks[account.alias] = run.failed_looks[account.alias] + 1 if unreadable else 0
         if evidence.finding is not Finding.FOUND or not isinstance(command, Cancel):
@@ -221,8 +228,7 @@ class Reconciler:
     # -- settling ----------------------------------------------------------------------------------------------------
 
     def _absent(self, record: Record, evidence: Evidence, run: _Run) -> tuple[Outcome, Evidence]:
-        started_at, last_arrival = run.started_at, self._last_arrival(record, run)
-        counts_from = last_arrival + int(self._limits.settle_seconds * 1000)
+        started_at, counts_from = run.started_at, self._counts_from(record, run)
         if started_at < counts_from:
             return Outcome.UNKNOWN, _more(evidence, f"that counts only from {_at(counts_from)} on")
         first = self._store.first_absence_at(record.command_id)
@@ -236,6 +242,11 @@ class Reconciler:
             return Outcome.UNKNOWN, _more(evidence, f"too soon after the first look; look again from {again} on")
         words = f"not executed: {evidence.words}, looked at {_at(first)} and {_at(started_at)}"
         return self._settle(record, Outcome.NOT_SENT, words, evidence), evidence
+
+    def _counts_from(self, record: Record, run: _Run) -> int:
+        """From when on the venue lists every request of the command that it has taken, UNIX ms by this machine's
+        clock."""
+        return self._last_arrival(record, run) + int(self._limits.settle_seconds * 1000)
 
     def _last_arrival(self, record: Record, run: _Run) -> int:
         """Until when a request of the command can have arrived, UNIX ms by this machine's clock."""

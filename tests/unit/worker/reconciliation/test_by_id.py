@@ -135,6 +135,9 @@ def test_a_rejection_of_one_request_settles_once_no_other_can_arrive(
     record = replace(record, progress=replace(record.progress, sent=sent))
     world = World(record, lambda _: replace(FOUND, taken=False, venue_time_ms=venue_time_ms))
     assert world.reconciler().one("x").finding == finding
+    if sent > 1:
+        world.now = COUNTS_FROM - 1  # the venue may list another one later
+        assert world.reconciler().one("x").finding == "ambiguous"
 
 
 def test_absence_counts_only_after_the_venue_refuses_the_request() -> None:
