@@ -268,16 +268,12 @@ def store_arguments(backend: Any, report: Report, request: Any = None) -> tuple[
     """The key and the arguments by which ``store_result.lua`` stores a report as the task of this request would: as
     SUCCESS, or as FAILURE with the outcome's error."""
     error = error_for(report)
-    if error is None:
-        result, state = report.to_json(), states.SUCCESS
-    else:
-        kind, state = type(error), states.FAILURE
-        result = {"exc_type": kind.__qualname__, "exc_message": [error.report], "exc_module": kind.__module__}
-    # Past Celery's and kombu's layers, which find the same encoder.
-    made: tuple[object, ...] = backend.store_arguments(
-        report.command_id, result, state, None, request, message_json.dumps
+    result, state = (report.to_json(), states.SUCCESS) if error is None else (error, states.FAILURE)
+    # Past kombu's layers, which find the same encoder.
+    arguments: tuple[object, ...] = backend.store_arguments(
+        report.command_id, backend.encode_result(result, state), state, None, request, message_json.dumps
     )
-    return made
+    return arguments
 
 
 def result_publisher(app: Celery) -> Callable[[Report], None]:
