@@ -46,8 +46,10 @@ def test_what_is_due_in_hours_waits_at_the_server(stack: Stack) -> None:
     until(lambda: stack.broker.zcard(parked) == len(waiting), "all of them at the server")
     assert len(stack.setup.app.control.inspect().scheduled() or {}) == len(stack.workers)
     assert not any((stack.setup.app.control.inspect().scheduled() or {}).values())
-    until(lambda: not stack.broker.exists("unacked", "unacked_index"), "no message in a worker's memory")
-    stack.broker.delete(parked, f"{parked}.messages", f"{parked}.next")
+    try:
+        until(lambda: not stack.broker.exists("unacked", "unacked_index"), lambda: f"none unacked: {stack.unacked()}")
+    finally:
+        stack.broker.delete(parked, f"{parked}.messages", f"{parked}.next")
 
 
 def test_a_command_without_a_queue_is_answered(stack: Stack) -> None:

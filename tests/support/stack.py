@@ -174,7 +174,13 @@ class Stack:
             parked = any(self.broker.exists(f"{queue}.parked", f"{queue}.waiting") for queue in QUEUES)
             return not parked and not any(map(self.broker.llen, QUEUES)) and not self.broker.hlen("unacked")
 
-        until(is_drained, "nothing queued, nothing parked and nothing unacknowledged", seconds)
+        until(is_drained, lambda: f"nothing queued, parked or unacknowledged: {self.unacked()}", seconds)
+
+    def unacked(self) -> str:
+        """What is unacknowledged, what waits, and what the workers said last."""
+        waiting = {key: self.broker.type(key) for key in self.broker.scan_iter("orders.*")}
+        tails = "\n".join(worker.container.tail() for worker in self.workers)
+        return f"{self.broker.hgetall('unacked')}, {self.broker.zrange('unacked_index', 0, -1)}, {waiting}\n{tails}"
 
     def queued(self, task: str) -> int:
         """How many commands wait in a queue, by account or in order of arrival."""

@@ -23,7 +23,7 @@ from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.groups import group_of
 from worker.broker.lanes import Fate
-from worker.broker.scripts import ACK, MOVE
+from worker.broker.scripts import ACK, MOVE, STAMP
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
@@ -88,31 +88,30 @@ class RestoringQoS(stock.QoS):
         """Give a time to unacked messages that have none in the index, or one in the future: they would never be
         restored."""
         index, unacked = self.unacked_keys
-        ahead = direct.call(
-            "ZRANGE", index, f"({now + self.visibility_timeout!r}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE
-        )
-        misplaced = [
-            *ahead,
-            *(self._tags_without_time(direct) if direct.call("HLEN", unacked) > direct.call("ZCARD", index) else ()),
-        ]
-        if not misplaced:
-            return
-        logger.error(
-            "%d unacked messages had no time or one in the future, and are restored as if they were taken now",
-            len(misplaced),
-        )
-        direct.call("ZADD", index, *(part for tag in misplaced for part in (repr(now), tag)))
+        latest = repr(now + self.visibility_timeout)
+        misplaced = direct.call("ZRANGE", index, f"({latest}", "+inf", "BYSCORE", "LIMIT", 0, BATCH_SIZE)
+        if direct.call("HLEN", unacked) > direct.call("ZCARD", index):
+            misplaced += self._tags_without_time(direct)
+        # A message that was acknowledged since it was seen is left alone by the script.
+        count = direct.script(*STAMP, self.unacked_keys, (repr(now), latest, *misplaced)) if misplaced else 0
+        if count:
+            logger.error(
+                "%d unacked messages had no time or one in the future, and are restored as if they were taken now",
+                count,
+            )
 
     def _tags_without_time(self, direct: DirectClient) -> list[bytes]:
+        """Some thousand of them at most."""
         index, unacked = self.unacked_keys
-        cursor, names = b"0", list[bytes]()
-        while len(names) < BATCH_SIZE:
+        cursor, found = b"0", list[bytes]()
+        while len(found) < BATCH_SIZE:
             cursor, rows = direct.call("HSCAN", unacked, cursor, "COUNT", BATCH_SIZE)
-            names += rows[0::2]
+            names = rows[0::2]
+            known = direct.call("ZMSCORE", index, *names) if names else []
+            found += [name for name, score in zip(names, known, strict=True) if score is None]
             if int(cursor) == 0:
                 break
-        known = direct.call("ZMSCORE", index, *names) if names else []
-        return [name for name, score in zip(names, known, strict=True) if score is None]
+        return found
 
     def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back on its queue; one that can't be put back goes to the list ``unacked.dead``.

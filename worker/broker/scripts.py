@@ -19,6 +19,7 @@ __all__ = [
         "OLDEST",
         "PARK",
         "PARKED_LOOK",
+        "STAMP",
         "TAKE",
     ),
     *("Script", "read_script"),
@@ -48,7 +49,9 @@ ACK, LANES_LOOK, LANES_RELEASE = (
     read_script("worker.broker", "lanes.lua", f"{name}.lua", before=_QUEUES)
     for name in ("ack", "lanes_look", "lanes_release")
 )
-OLDEST, PARKED_LOOK = (read_script("worker.broker", f"{name}.lua") for name in ("oldest", "parked_look"))
+OLDEST, PARKED_LOOK, STAMP = (
+    read_script("worker.broker", f"{name}.lua") for name in ("oldest", "parked_look", "stamp")
+)
 DEAD_LETTERS, DEAD_REMOVE = (
     read_script("worker.broker", "dead_digest.lua", f"{name}.lua") for name in ("dead_letters", "dead_remove")
 )
