@@ -309,6 +309,23 @@ def test_a_probe_ends_no_cool_down_that_the_venue_has_asked_for_since(under_test
     assert begin(ledger, "next") == Begun(1, Progress(tries=1), probe=True)
 
 
+def test_a_probe_that_asks_again_is_told_that_it_is_one_whatever_the_venue_has_asked_for_since(
+    under_test: UnderTest,
+) -> None:
+    """The first reply was lost. Else it would not say that it is done, and the account would stand still for the rest
+    of its lease."""
+    ledger = under_test.ledger
+    ledger.cool_down(paced("q"), CHOSEN)
+    under_test.age(1000)
+    assert isinstance(begin(ledger, "probe", lease_ms=900_000), Begun)
+    ledger.cool_down(paced("late"), COOL)
+    again = begin(ledger, "probe", lease_ms=900_000)
+    assert isinstance(again, Begun)
+    ledger.settle(paced("probe", probe=again.probe), report())
+    under_test.age(600_000)
+    assert begin(ledger, "next") == Begun(1, Progress(tries=1), probe=True)
+
+
 @pytest.mark.parametrize("by_address", [False, True])
 def test_a_probe_that_shows_nothing_renews_what_it_probes_and_nothing_else(
     under_test: UnderTest, by_address: bool

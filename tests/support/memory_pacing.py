@@ -72,8 +72,9 @@ class Pacing:
         return longest if longest.wait_ms else None
 
     def is_probe(self, claim: Claim) -> bool:
-        """Whether an attempt that has begun is a probe."""
-        return claim.pace is not None and any(each.probe == claim.token for each in self._found(claim.pace))
+        """Whether an attempt that has begun is a probe; also one that shows nothing any more."""
+        names = claim.token, f"?{claim.token}"
+        return claim.pace is not None and any(each.probe in names for each in self._found(claim.pace))
 
     def count(self, claim: Claim, now: int) -> bool:
         """Count an attempt that begins now; whether it is a probe."""

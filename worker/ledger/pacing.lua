@@ -109,10 +109,11 @@ local function pacing(text, now, journal_entry)
     return brake or heed_limits(), probed
   end
 
-  -- Whether an attempt that has begun is a probe.
+  -- Whether an attempt that has begun is a probe; also one that shows nothing any more, because others wait until it is
+  -- done.
   local function is_probe(token)
     for _, each in ipairs(asked.passes and {} or load_cool_downs()) do
-      if each[2].probe == token then
+      if each[2].probe == token or each[2].probe == '?' .. token then
         return true
       end
     end
