@@ -240,6 +240,10 @@ PACING_BREAKS: dict[str, tuple[Pacing, str]] = {
         _UNHEARD,
     ),
     "a probe that hears nothing ends a cool-down": (Pacing(hears_nothing_as_answer=True), _UNHEARD),
+    "a probe that asks again is not told so once its answer does not count any more": (
+        _paced("again: as the probe", guard=pacing.TABLE["begin: it is the probe"].guard),
+        "stands still",
+    ),
     "nobody follows a probe that died": (_paced("the probe's lease ends", effect=lambda brakes, _: brakes), "stalled"),
 }
 """What is wrong with cool-downs, and how the rule begins that the search then finds broken."""

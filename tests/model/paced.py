@@ -28,9 +28,9 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What the ledger was told of an attempt: until when the venue wants nothing, or 0; whether it was a probe, whether
-    the venue answered, and whether it asked for that wait. Else a probe has shown nothing, of no weight when it is
-    not the probe any more."""
+    """What the ledger was told of an attempt: until when the venue wants nothing, or 0; whether its worker takes it for
+    a probe, whether the venue answered, and whether it asked for that wait. Else a probe has shown nothing, of no
+    weight when it is not the probe any more."""
 
     at: int
     token: str
@@ -84,6 +84,7 @@ def untrue_paces(events: Sequence[Event], limits: Sequence[tuple[int, int]], bud
     """Every begin that should have waited. ``limits`` are pairs of a number of requests and milliseconds;
     ``budget_ms`` is the time for retries, 0 where workers stood still."""
     yield from _cool_downs(events)
+    yield from _probes(events)
     yield from _parked(events, budget_ms)
     begins = [event for event in events if isinstance(event, Begin)]
     for most, within in limits:
@@ -108,13 +109,24 @@ def _parked(events: Sequence[Event], budget_ms: int) -> Iterator[str]:
                 budget_from[event.command_id] = event.at
 
 
+def _probes(events: Sequence[Event]) -> Iterator[str]:
+    probe = None
+    for event in events:
+        if isinstance(event, Begin) and event.probe:
+            probe = event
+        elif isinstance(event, Fate) and probe and event.token == probe.token:
+            if not event.probe:
+                yield f"pace: the probe that began at {probe.at} is over, and its worker does not know that it was one"
+            probe = None
+
+
 def _cool_downs(events: Sequence[Event]) -> Iterator[str]:
     until, unheard, probe, outdated = 0, False, None, False
     for event in events:
         if isinstance(event, Parked):
             continue
         if isinstance(event, Fate):
-            is_probe = probe is not None and event.token == probe.token and event.probe
+            is_probe = probe is not None and event.token == probe.token
             counts = is_probe and not outdated
             # What the venue has asked for since makes the probe's own answer worth nothing.
             outdated = outdated or (event.asked and not is_probe and event.until > max(until, event.at))

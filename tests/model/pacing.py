@@ -21,8 +21,8 @@ class Brakes(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What an attempt asks or says: ``begin``, ``limited`` when the venue wants no more for a while, ``answered``, and
-    ``silent`` when nothing was heard."""
+    """What an attempt asks or says: ``begin``, ``again`` when the reply to that was lost, ``limited`` when the venue
+    wants no more for a while, ``answered``, and ``silent`` when nothing was heard."""
 
     move: str
     token: int = 0
@@ -40,11 +40,11 @@ class Row:
 
 
 def _is_probe(brakes: Brakes, call: Call) -> bool:
-    return brakes.cool_down == OVER and brakes.probe == call.token and not brakes.outdated
+    return brakes.cool_down == OVER and brakes.probe == call.token > 0 and not brakes.outdated
 
 
 def _was_probe(brakes: Brakes, call: Call) -> bool:
-    return brakes.probe == call.token and brakes.outdated
+    return brakes.probe == call.token > 0 and brakes.outdated
 
 
 def _without_probe(brakes: Brakes, _: Call) -> Brakes:
@@ -54,7 +54,7 @@ def _without_probe(brakes: Brakes, _: Call) -> Brakes:
 TABLE: Mapping[str, Row] = {
     "begin: passes": Row("begin", "begun", lambda _, call: call.passes),
     "begin: cool-down": Row("begin", "throttled", lambda brakes, _: brakes.cool_down == ON),
-    "begin: probe, reply lost": Row("begin", "probe", _is_probe, lambda brakes, _: brakes._replace(lease=True)),
+    "begin: it is the probe": Row("begin", "probe", _is_probe, lambda brakes, _: brakes._replace(lease=True)),
     "begin: another is the probe": Row(
         "begin", "throttled", lambda brakes, _: brakes.cool_down == OVER and brakes.lease
     ),
@@ -65,6 +65,9 @@ TABLE: Mapping[str, Row] = {
         lambda _, call: Brakes(OVER, call.token, lease=True),
     ),
     "begin": Row("begin", "begun"),
+    # It has begun, whatever the venue has asked for since.
+    "again: as the probe": Row("again", "probe", lambda brakes, call: brakes.probe == call.token > 0),
+    "again": Row("again", "begun"),
     "limited: the probe": Row("limited", "done", _is_probe, lambda _brakes, _call: Brakes(ON)),
     "limited: it was the probe": Row("limited", "done", _was_probe, lambda _brakes, _call: Brakes(ON)),
     # What the probe has heard may be older: it ends nothing any more, and no other goes while it may be alive.
@@ -87,9 +90,11 @@ TABLE: Mapping[str, Row] = {
 class Attempt(NamedTuple):
     """A command's present attempt in some worker."""
 
-    at: str = "waits"  # then ``begun``, ``sent``, one of the last three moves of :class:`Call`; ``done``, ``dead``
+    at: str = "waits"
+    """Then ``asks`` if it has begun as the probe and the reply was lost; ``begun``, ``sent``, one of the last three
+    moves of :class:`Call`; ``done``, ``dead``."""
     tries: int = 0
-    probe: bool = False
+    probe: bool = False  # whether it was told that it is the probe
     leased: bool = False  # whether its lease as the probe lasts
     recent: bool = False  # whether it began after the latest cool-down that was recorded
 
@@ -145,6 +150,10 @@ class Pacing:
     def _attempt(self, state: State, index: int, attempt: Attempt) -> Iterator[Step]:
         if attempt.at == "waits":
             yield from self._begin(state, index, attempt)
+        elif attempt.at == "asks":
+            row, answer, brakes = self.ask(state, "again", index, attempt)
+            begun = attempt._replace(at="begun", tries=attempt.tries + 1, probe=answer == "probe")
+            yield self._put(state._replace(brakes=brakes), index, begun, f"[{row}]", row)
         elif attempt.at == "begun":
             yield self._put(state, index, attempt._replace(at="sent"), "sends")
             yield self._put(state, index, attempt._replace(at="silent"), "can't send")
@@ -162,12 +171,15 @@ class Pacing:
         begun = Attempt("begun", attempt.tries + 1, answer == "probe", answer == "probe", recent=True)
         yield self._put(state._replace(brakes=brakes), index, begun, f"[{row}]", row)
         if brakes != state.brakes:
-            yield self._put(state._replace(brakes=brakes), index, attempt, f"[{row}], the reply is lost", row)
+            asks = begun._replace(at="asks", tries=attempt.tries)
+            yield self._put(state._replace(brakes=brakes), index, asks, f"[{row}], the reply is lost", row)
 
     def _tell(self, state: State, index: int, attempt: Attempt) -> Iterator[Step]:
         silent = attempt.at == "silent"
         move = "answered" if silent and self.hears_nothing_as_answer else attempt.at
-        row, _, brakes = self.ask(state, move, index, attempt._replace(tries=attempt.tries - 1))
+        # Who is no probe says nothing of an answer, or of none.
+        tells = attempt.probe or attempt.at == "limited"
+        row, _, brakes = self.ask(state, move, index, attempt._replace(tries=attempt.tries - 1) if tells else None)
         over = attempt.at == "answered" or attempt.tries >= MAX_TRIES
         after = state._replace(brakes=brakes)
         if row == "silent: the probe":
@@ -198,12 +210,16 @@ class Pacing:
     # -- the rules -----------------------------------------------------------------------------------------------------
 
     def broken_by_step(self, before: State, step: Step) -> str:
-        begun = step.by >= 0 and step.state.attempts[step.by].at == "begun" and before.attempts[step.by].at == "waits"
-        if not begun or self.passes[step.by]:
+        after = step.state
+        done = step.by >= 0 and before.attempts[step.by].leased and not after.attempts[step.by].leased
+        if done and after.brakes.lease and after.brakes.cool_down == OVER:
+            return "stands still: the probe is done, and others wait for it"
+        waited = step.by >= 0 and before.attempts[step.by].at == "waits"
+        if not waited or after.attempts[step.by].at == "dead" or self.passes[step.by]:
             return ""
         if before.asked:
             return "cool-down: it begins while the venue wants nothing"
-        if before.unheard and not step.state.attempts[step.by].probe:
+        if before.unheard and not after.attempts[step.by].probe:
             return "probe: it begins, and nobody has heard that the venue answers again"
         return ""
 

@@ -212,6 +212,12 @@ def _waits_for_nobody(begin_next: Any) -> Callable[..., Any]:
     return lambda self, lease, attempt: begin_next(self, lease, attempt) and None
 
 
+def _forgets_outdated_probes(is_probe: Any) -> Callable[..., bool]:
+    return lambda self, claim: (
+        is_probe(self, claim) and all(each.probe == claim.token for each in self._found(claim.pace))
+    )
+
+
 def _any_answer_will_do(record_fate: Any) -> Callable[..., Any]:
     def careless(self: Pacing, claim: Any, told: Any, now: int) -> None:
         for key in () if told or claim.pace is None else (claim.pace.bucket, claim.pace.host):
@@ -303,6 +309,9 @@ BREAKS = {
     "any answer ends a cool-down": Break("pace: a begin", Pacing, "record_fate", _any_answer_will_do),
     "a probe without an answer ends a cool-down": Break(
         "before a probe has shown", attempt, "NO_ANSWER", lambda _: None
+    ),
+    "a probe that asks again is not told so once its answer does not count any more": Break(
+        "does not know that it was one", Pacing, "is_probe", _forgets_outdated_probes, "reconcile", first_seed=8_100
     ),
     "a dying worker tidies up": Break("moved after its death", AttemptRunner, "last_attempt", _tidies_up_when_killed),
 }

@@ -84,6 +84,8 @@ def _call(pacing: PacingInMemory, call: Call, brakes: Brakes, now: int) -> str:
         if pacing.heed(claim, now):
             return "throttled"
         return "probe" if pacing.count(claim, now) else "begun"
+    if call.move == "again":
+        return "probe" if pacing.is_probe(claim) else "begun"
     told = {"limited": CoolDown(LONG_MS / 1000, by_address=False, why="429"), "silent": SILENT if claim.probe else None}
     pacing.record_fate(claim, told.get(call.move), now)
     return "done"
@@ -103,7 +105,9 @@ def test_the_ledger_does_what_the_model_of_cool_downs_says() -> None:
     waiting = [*seen]
     while waiting:
         brakes = waiting.pop()
-        calls = [Call(move, token) for move in ("begin", "limited", "answered", "silent") for token in (1, 2, 3)]
+        calls = [
+            Call(move, token) for move in ("begin", "again", "limited", "answered", "silent") for token in (1, 2, 3)
+        ]
         for call in (*calls, Call("begin", 1, passes=True), Call("it ends"), Call("the probe's lease ends")):
             pacing, now = deepcopy(seen[brakes])
             _, answer, after = model.row(brakes, call)
