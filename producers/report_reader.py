@@ -88,7 +88,7 @@ class ReportReader:
                             found = True
                             yield report
                         # While the caller worked on a report, others may have come.
-                        if not found and remaining <= 0:
+                        if not awaited.open or (not found and remaining <= 0):
                             break
                         pause(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
                 cause = ""

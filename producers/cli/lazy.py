@@ -133,6 +133,8 @@ def _with_output_options(command: Any) -> Any:
     while pending:
         each = pending.pop()
         names = [param.name for param in each.params]
+        # Click hands these on from a group to its commands, but only to a help option that is not made yet.
+        each.context_settings.setdefault("help_option_names", ["-h", "--help"])
         if isinstance(each, TyperGroup):
             as_json.expose_value = False
             each.params += [as_json, output]

@@ -283,6 +283,24 @@ def test_a_record_that_somebody_has_changed_is_approved_by_nobody(
         assert (answer.status_code, "contradicts itself" in answer.text) == (409, True)
 
 
+@pytest.mark.parametrize("field", ["fence", "hold_until", "command"])
+def test_a_record_that_somebody_has_spoilt_is_told_and_hides_no_other(
+    desk: Desk, ledger: RedisLedger, client: redis.Redis, field: str
+) -> None:
+    """Its own page was a bug's number, and the list was silent about it."""
+    hold_one(ledger)
+    assert ledger.begin(claim("spoilt", "withdraw", hold=hold()), 1)
+    client.hset("orders:command:spoilt", field, "x")
+    if field == "command":
+        client.hdel("orders:command:spoilt", field)
+    text = seen(desk.get("/held"))
+    assert f"1 ETH to {ADDRESS}" in text
+    assert "1 more can't be read, so nobody can decide about them, and nothing of them is sent: spoilt" in text
+    assert "; 1 that can't be read" in seen(desk.get("/"))
+    answer = desk.client.get("/held/command", params={"id": "spoilt"})
+    assert (answer.status_code, "can&#39;t be read" in answer.text) == (409, True)
+
+
 def test_a_stored_denial_by_a_stranger_is_told_to_be_worth_nothing(
     make_desk: Callable[..., Desk], ledger: RedisLedger, client: redis.Redis
 ) -> None:

@@ -3,6 +3,7 @@
 They show amounts and addresses on the terminal, because a person decides by them; no log line does.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -40,14 +41,18 @@ def _held(as_json: JsonOption = False) -> None:
     Approvals are shown as they are stored; workers verify their signatures before they send anything.
     """
     with operator_command("orders held", as_json=as_json) as settings, _service(settings) as service:
-        found = service.held()
+        found, unreadable = service.held_and_unreadable()
     if as_json:
-        emit({"held": [_as_json(each) for each in found]})
-    elif found:
+        emit({"held": [_as_json(each) for each in found], "unreadable": unreadable})
+        return
+    if found:
         columns = ("id", "account", "what", "held for", "until", "sent by", "approved by", "who may")
         print_table(columns, [_row(each) for each in found])
     else:
         print("No command waits for approval.")
+    if unreadable:
+        ids = printable(", ".join(unreadable), MAX_SHOWN)
+        print(f"orders held: {len(unreadable)} can't be read, so nobody can decide about them: {ids}", file=sys.stderr)
 
 
 @approve.command()

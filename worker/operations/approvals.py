@@ -72,9 +72,15 @@ class ApprovalService:
 
     def held(self) -> list[HeldCommand]:
         """The commands that are held, the oldest first."""
-        records = read_records(self._client, self._queue.ids()).values()
-        found = (_held_command(record) for record in records if record is not None)
-        return sorted((each for each in found if each is not None), key=lambda each: each.hold.since)
+        return self.held_and_unreadable()[0]
+
+    def held_and_unreadable(self) -> tuple[list[HeldCommand], list[str]]:
+        """The commands that are held, the oldest first; and the ids of those whose records are missing, or can't be
+        read, because somebody has spoilt them: nobody can approve such a command, and nobody should miss it."""
+        records = read_records(self._client, self._queue.ids())
+        found = (_held_command(record) for record in records.values() if record is not None)
+        held = sorted((each for each in found if each is not None), key=lambda each: each.hold.since)
+        return held, [command_id for command_id, record in records.items() if record is None]
 
     def now_ms(self) -> int:
         """UNIX ms on the ledger's clock."""
@@ -86,9 +92,9 @@ class ApprovalService:
         Raises:
             NoSuchCommand, NotHeld: it is not.
         """
-        record = self._ledger.read(command_id)
+        record = read_records(self._client, [command_id])[command_id]
         if record is None:
-            raise NoSuchCommand(f"the ledger has no command {command_id}")
+            raise NoSuchCommand(f"the ledger has no command {command_id}, or its record can't be read")
         held = _held_command(record)
         if held is None:
             end = f": {record.report.outcome.value} ({record.report.message})" if record.report else ""

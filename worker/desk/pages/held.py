@@ -35,11 +35,21 @@ class Row:
 
 def show(request: Request) -> Response:
     """A page of the list, the command that is held for longest first."""
-    found, number = services_of(request).approvals.held(), page_number(request)
+    (found, unreadable), number = services_of(request).approvals.held_and_unreadable(), page_number(request)
     page = found[(number - 1) * PER_PAGE : number * PER_PAGE]
     rows = [Row(each, what_it_does(each), approved_by(each), who_may(each)) for each in page]
     pages = page_count(len(found), PER_PAGE)
-    return render(request, "held.html", title=TITLE, rows=rows, count=len(found), number=number, pages=pages)
+    return render(
+        request,
+        "held.html",
+        title=TITLE,
+        rows=rows,
+        count=len(found),
+        number=number,
+        pages=pages,
+        unreadable=unreadable[:PER_PAGE],
+        unreadable_count=len(unreadable),
+    )
 
 
 def show_one(request: Request) -> Response:

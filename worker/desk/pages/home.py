@@ -46,10 +46,7 @@ def _ledger_lines(services: DeskServices) -> Iterator[Line]:
     text = f"{count}, the oldest for {duration(now - oldest[0].since)}" if oldest else "none"
     advice = "Settle each by what the venue shows, the oldest first; nothing is sent again until then." if count else ""
     yield Line("Unknown commands", "/unknowns", "act" if count else "ok", text, advice)
-    held = services.approvals.held()
-    advice = "Approve or deny each before its time is over; it is not sent until then." if held else ""
-    text = f"{len(held)}, the first ends in {duration(min(e.hold.until for e in held) - now)}" if held else "none"
-    yield Line("Held for approval", "/held", "act" if held else "ok", text, advice)
+    yield _held(services, now)
     halts = operator.halts()
     old = [each for _, each in halts if now - each.at > FORGOTTEN_HALT_MS]
     text = f"{len(halts)}, {len(old)} for more than a day" if halts else "none"
@@ -59,6 +56,14 @@ def _ledger_lines(services: DeskServices) -> Iterator[Line]:
     advice = "They end by themselves. End one by hand only if the venue is known to answer again." if cool_downs else ""
     text = f"{len(cool_downs)}: {', '.join(each.named for each in cool_downs[:5])}" if cool_downs else "none"
     yield Line("Cool-downs", "/parked", "look" if cool_downs else "ok", text, advice)
+
+
+def _held(services: DeskServices, now: int) -> Line:
+    held, unreadable = services.approvals.held_and_unreadable()
+    advice = "Approve or deny each before its time is over; it is not sent until then." if held else ""
+    texts = [f"{len(held)}, the first ends in {duration(min(e.hold.until for e in held) - now)}"] if held else []
+    texts += [f"{len(unreadable)} that can't be read"] if unreadable else []
+    return Line("Held for approval", "/held", "act" if texts else "ok", "; ".join(texts) or "none", advice)
 
 
 def _broker_lines(services: DeskServices) -> Iterator[Line]:

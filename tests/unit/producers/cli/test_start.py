@@ -63,6 +63,16 @@ def test_every_command_that_is_listed_is_there_and_the_other_way_round() -> None
 
 
 @pytest.mark.parametrize("name", [*OWN_COMMANDS, *COMMANDS])
+def test_every_command_of_a_command_has_the_short_option_of_help(name: str) -> None:
+    """What a wrong line is answered with, "Try 'orders dead drop -h' for help", was refused itself."""
+    command = typer.main.get_group(app).commands[name].load()
+    for each in (command, *getattr(command, "commands", {}).values()):
+        with pytest.raises(SystemExit) as end:
+            each.main(["-h"], prog_name=each.name)
+        assert end.value.code == 0
+
+
+@pytest.mark.parametrize("name", [*OWN_COMMANDS, *COMMANDS])
 def test_the_line_of_help_in_the_list_says_what_the_command_says(name: str) -> None:
     """The list of commands has its own copy, so that it need not import them: its verb must be in the command's."""
     listed = typer.main.get_group(app).commands[name]
