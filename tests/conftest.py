@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 T = TypeVar("T")
 
@@ -20,6 +21,10 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 LINGER_SECONDS = 3.0
 """How long a process that was told to end may take to be gone."""
+
+# On a busy machine any text takes long, to be made or to be tested.
+settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

@@ -174,7 +174,8 @@ def test_a_counter_that_nobody_adds_to_expires_with_its_window(client: redis.Red
     assert DAY_MS - 60_000 < client.pttl(f"{WITHDRAWN_KEY}:{KEY}") <= DAY_MS
 
 
-def test_limits_cost_no_round_trip(server: Server, client: redis.Redis) -> None:
+@pytest.mark.usefixtures("client")
+def test_limits_cost_no_round_trip(server: Server) -> None:
     def run(ledger: RedisLedger, asked: Claim) -> None:
         ledger.begin(asked, 1)
         ledger.settle(asked, report("not_sent", command_id=asked.command_id))
@@ -186,9 +187,6 @@ def test_limits_cost_no_round_trip(server: Server, client: redis.Redis) -> None:
         for number, limits in enumerate(((), (TOTAL, COUNT, HOURLY)), start=1):
             with Monitor(server.url(2)) as monitor:
                 run(ledger, replace(withdrawal(number, "0.1"), limits=limits))
-                client.echo("end")
-                while "ECHO" not in monitor.text():
-                    pass
             seen.append([each.split()[0] for each in monitor.round_trips(2)])
         assert seen[0] == seen[1]
         assert seen[0].count("EVALSHA") == 2

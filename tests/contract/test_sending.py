@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from celery import Task, signals
 
-from producers import async_client, base_client, message_text
-from producers import client as client_module
+from producers import base_client, message_text
 from producers.client import OrderClient
 from producers.commands import COMMANDS, Cancel, Close, Command, Positions, Submit, Withdraw
 from producers.errors import BrokerUnavailable
@@ -338,18 +337,16 @@ def number_of(server: Server, key: str, database: int) -> int:
 
 
 def test_a_lost_reply_is_told_and_the_same_id_sent_again(
-    server: Server, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, client_class: ClientClass
+    server: Server, proxy: FaultyProxy, client_class: ClientClass
 ) -> None:
     """The message is there, which the sender can't know; the second one is of the same id, which is executed once. A
     reply that comes late is nobody's."""
-    for module in (client_module, async_client):
-        monkeypatch.setattr(module, "BROKER_SECONDS", 0.5)
     with client_class(settings(proxy)) as sender:
         sender.enqueue(CANCEL, "0")
-        proxy.reply_delay_seconds = 1.0
+        proxy.replies_pass.clear()
         with pytest.raises(BrokerUnavailable, match="no answer in time") as caught:
             sender.enqueue(CANCEL, "1")
-        proxy.reply_delay_seconds = 0.0
+        proxy.replies_pass.set()
         for command_id in (*caught.value.command_ids, "2"):
             sender.enqueue(CANCEL, command_id)
     ids = [json.loads(each)["headers"]["id"] for each in messages(server, "orders.cancel")]

@@ -43,10 +43,10 @@ def test_what_is_due_in_hours_waits_at_the_server(stack: Stack) -> None:
     waiting = [put_with_id(stack, eta=due) for _ in range(300)]
     assert stack.ended(put_with_id(stack), 60).outcome[0] in TAKEN_UP
     parked = "orders.cancel.parked"
-    until(lambda: stack.broker.zcard(parked) == len(waiting), "all of them at the server")
-    assert len(stack.setup.app.control.inspect().scheduled() or {}) == len(stack.workers)
-    assert not any((stack.setup.app.control.inspect().scheduled() or {}).values())
     try:
+        until(lambda: stack.broker.zcard(parked) == len(waiting), "all of them at the server", 60)
+        scheduled = stack.setup.app.control.inspect(timeout=60, limit=len(stack.workers)).scheduled() or {}
+        assert [*scheduled.values()] == [[]] * len(stack.workers)
         until(lambda: not stack.broker.exists("unacked", "unacked_index"), lambda: f"none unacked: {stack.unacked()}")
     finally:
         stack.broker.delete(parked, f"{parked}.messages", f"{parked}.next")

@@ -72,7 +72,7 @@ def stack(make_bed: Callable[..., Stack], door: FaultyProxy) -> Stack:
         "refused": ("everstrike", *KEYS["everstrike"], "http://127.0.0.1:9"),
         "no_tls": ("everstrike", *KEYS["everstrike"], door.url.replace("http:", "https:")),
     }
-    return make_bed(**accounts(rows), TEST_LOG_LEVEL="DEBUG", ORDERS_HTTP__READ_TIMEOUT_SECONDS="1")
+    return make_bed(**accounts(rows), TEST_LOG_LEVEL="DEBUG", ORDERS_HTTP__READ_TIMEOUT_SECONDS="5")
 
 
 COMMANDS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -193,7 +193,7 @@ def test_a_shutdown_leaves_what_waits_for_its_next_attempt(stack: Stack) -> None
 @pytest.fixture(scope="module")
 def impatient(make_bed: Callable[..., Stack]) -> Stack:
     """Two workers of a short lease: it follows from the timeouts."""
-    return make_bed(workers=2, started=0, ORDERS_HTTP__READ_TIMEOUT_SECONDS="1")
+    return make_bed(workers=2, started=0, ORDERS_HTTP__READ_TIMEOUT_SECONDS="5")
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def sleepers(impatient: Stack) -> Iterator[Stack]:
 def test_a_worker_that_slept_settles_its_command_by_the_venues_answer(sleepers: Stack) -> None:
     """Another worker calls the withdrawal unknown; the sleeper wakes, reads the venue's answer, and that counts."""
     sleeper, heir = worker_and_heir(sleepers)
-    sleepers.venue.fault("slow", path="withdraw", delay_ms=500)
+    sleepers.venue.fault("slow", path="withdraw", delay_ms=3000)
     command_id = sleepers.send("orders.withdraw", **withdrawal("0xsleep"))
     sleepers.venue.wait(arrivals=1)
     sleeper.kill("SIGSTOP")

@@ -49,11 +49,11 @@ def test_a_hanging_receiver_holds_up_no_command_and_a_killed_worker_loses_no_rep
     waiting = stack.ledger.zcard("orders:webhook:books:open")
     assert waiting > 0
     receiver.answer = status(204)
-    stack.workers[1].container.start()
-    stack.workers[1].container.ready()
     # What a dead worker had in hand is another's when its lease is over: make it be over.
     for key in stack.ledger.zrange("orders:webhook:books:due", 0, -1):
         stack.ledger.zadd("orders:webhook:books:due", {key: 0})
+    stack.workers[1].container.start()
+    stack.workers[1].container.ready()
     ids += send(stack, "again")
     until(lambda: {each for each, _ in receiver.reports()} >= set(ids), "every report", 120)
     assert all(each.verified() for each in receiver.received)
@@ -65,8 +65,8 @@ def test_a_hanging_receiver_holds_up_no_command_and_a_killed_worker_loses_no_rep
     assert listed.code == 0
     assert json.loads(listed.out)["webhooks"][0]["name"] == "books"
     assert (json.loads(listed.out)["webhooks"][0]["waiting"], json.loads(listed.out)["webhooks"][0]["dead"]) == (0, 0)
+    count = len(receiver.received)
     resent = orders("webhooks", "books", "--resend", ids[0], "--reason", "the books were lost", "--json")
     assert json.loads(resent.out)["resent"] == [ids[0]]
-    count = len(receiver.received)
     until(lambda: len(receiver.received) > count, "the report again", 60)
     assert len({each.message_id for each in receiver.received if each.report["command_id"] == ids[0]}) == 1

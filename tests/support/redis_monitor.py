@@ -2,11 +2,14 @@
 
 import threading
 from typing import Any, Self
+from uuid import uuid4
 
 import redis
 
-HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND")
-"""What clients send for a connection's sake."""
+from tests.support.waiting import until
+
+HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND", "ECHO")
+"""What clients send for a connection's sake, and the monitor for its own."""
 PERIODIC = ("SET ORDERS:RELEASING", "SET ORDERS:SWEEPING")
 """How a worker's periodic work begins, each on a connection of its own, whatever commands there are."""
 
@@ -47,7 +50,12 @@ class Monitor:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            # What was sent may not have been read yet.
+            last = str(uuid4())
+            self._client.echo(last)
+            until(lambda: last in self.text(), "all that the server was sent")
         self._monitor.connection.disconnect()
         self._thread.join(5)
         self._client.close()

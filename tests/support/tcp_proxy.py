@@ -41,6 +41,9 @@ class FaultyProxy:
         """Everything that clients sent, decrypted."""
         self.reply_delay_seconds = 0.0
         """How long each piece of a reply is kept back."""
+        self.replies_pass = threading.Event()
+        """Cleared, replies are kept back until it is set again."""
+        self.replies_pass.set()
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -111,6 +114,7 @@ class FaultyProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
                 if is_reply:
+                    self.replies_pass.wait()
                     time.sleep(self.reply_delay_seconds)
                 else:
                     self.received += data

@@ -142,7 +142,7 @@ def test_a_deadline_that_passes_before_a_later_signature(name: str, answer: str)
     st.sampled_from([0.0, 0.03, 2.0]),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_schedule_gives_the_report_of_one_thread(
     name: str, answers: list[str], limits: str, deadline_in: int | None, latency: float, is_halted: bool
 ) -> None:

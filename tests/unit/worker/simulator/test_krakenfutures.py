@@ -262,6 +262,7 @@ def test_an_order_that_arrives_late_is_refused(control: SimulatorControl, kraken
         limit = {"processBefore": before} if client_id == "late" else {}
         with pytest.raises(requests.ReadTimeout):
             send_and_give_up(control.url, client_id, limit)
+    control.wait(arrivals=2, path=f"{API}sendorder")
     control.configure(clock_offset_ms=3_000)
     control.release(fault_id=held)
     control.wait(executions=1)

@@ -159,6 +159,7 @@ def test_an_order_that_arrives_late_is_refused(
     for client_id, header in (("expTime", {"expTime": str(now_ms() + 2_000)}), ("timestamp", {})):
         with pytest.raises(requests.ReadTimeout):
             call(control.url, "POST", "trade/order", {**ORDER, "clOrdId": client_id}, timeout=0.2, **header)
+    control.wait(arrivals=2, path="/api/v5/trade/order")
     control.configure(clock_offset_ms=later_ms)
     control.release(fault_id=held)
     assert control.exchange("okx", KEY).tally().by_client_id.keys() == {*executed}

@@ -137,7 +137,7 @@ MARKS = st.sampled_from(["", '"', "'", "...", "**", "…", "-", " ", "é", "%22"
 
 
 @given(st.sampled_from(SEARCHED), st.data())
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 def test_a_text_is_passed_over_only_if_no_search_finds_a_secret(key: str, data: st.DataObject) -> None:
     """Almost every text is passed over before it is searched. Here it has a part of a secret of any length, anywhere,
     mostly so short that it just counts."""
