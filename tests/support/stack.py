@@ -169,12 +169,10 @@ class Stack:
 
     def drained(self, seconds: float = 30.0) -> None:
         """Wait until no command is queued, parked or unacknowledged."""
-
-        def is_drained() -> bool:
-            parked = any(self.broker.exists(f"{queue}.parked", f"{queue}.waiting") for queue in QUEUES)
-            return not parked and not any(map(self.broker.llen, QUEUES)) and not self.broker.hlen("unacked")
-
-        until(is_drained, lambda: f"nothing queued, parked or unacknowledged: {self.unacked()}", seconds)
+        # Asked at once: a message that moves from one key to another would be in none of them.
+        keys = ["unacked", *(queue + beside for queue in QUEUES for beside in ("", ".parked", ".waiting"))]
+        what = "nothing queued, parked or unacknowledged"
+        until(lambda: not self.broker.exists(*keys), lambda: f"{what}: {self.unacked()}", seconds)
 
     def unacked(self) -> str:
         """What is unacknowledged, what waits, and what the workers said last."""

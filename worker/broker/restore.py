@@ -22,8 +22,7 @@ from producers.message_json import dumps, loads
 from worker.broker.base import error_text
 from worker.broker.dead_letters import DEAD_SUFFIX
 from worker.broker.groups import group_of
-from worker.broker.lanes import Fate
-from worker.broker.scripts import ACK, MOVE, STAMP
+from worker.broker.scripts import MOVE, STAMP
 
 if TYPE_CHECKING:
     from producers.redis.direct import DirectClient
@@ -124,7 +123,8 @@ class RestoringQoS(stock.QoS):
             direct, unacked_keys = self.channel.direct_client(usable), self.unacked_keys
             entry = direct.call("HGET", unacked_keys[1], tag)
             if entry is None:
-                direct.script(*ACK, unacked_keys, (self.channel.global_keyprefix, tag, Fate.KEPT))
+                # The script removes its time, unless another worker has taken a message under this tag by now.
+                direct.script(*STAMP, unacked_keys, (repr(time()), "inf", tag))
                 return
             try:
                 lists, message = self._destination(entry)

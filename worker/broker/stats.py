@@ -151,10 +151,11 @@ def _oldest_enqueued_at_ms(connection: Any, queue: str) -> int | None:
     if client is None:
         return None if _is_empty(channel, queue, connection.channel_errors) else 0
     key = channel.global_keyprefix + queue  # which kombu's client does not put before these commands' keys
+    # Before what waits beside it: a take moves messages from here to there, and none must be overlooked.
+    in_list = client.type(key) != b"none"
+    times = [message_enqueued_at_ms(client.eval(OLDEST.source, 1, key))] if in_list else []
     beside, _ = state_of(client.eval(*look_arguments(key, most=1)))
-    times = [each.next_enqueued_at for each in beside.waiting if each.count]
-    if client.type(key) != b"none":
-        times.append(message_enqueued_at_ms(client.eval(OLDEST.source, 1, key)))
+    times += [each.next_enqueued_at for each in beside.waiting if each.count]
     # Behind one that doesn't say it there may be older ones.
     return min((at or 0 for at in times), default=None)
 

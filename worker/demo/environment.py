@@ -8,7 +8,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -53,10 +52,6 @@ def foreign_settings_hidden() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-REMOVE_SECONDS = 5.0
-"""How long the demo tries to delete its folder."""
 
 
 class DemoEnvironment:
@@ -172,17 +167,8 @@ class DemoEnvironment:
         return not any(process.running for process in self._processes) and not any(_listens(url) for url in urls if url)
 
     def remove(self) -> None:
-        """Delete the folder with logs and data.
-
-        A process that was just being started at Ctrl-C ends by itself, and may write to the folder until then. The
-        folder must therefore be found missing for half a second.
-        """
-        ends_at, gone = time.monotonic() + REMOVE_SECONDS, 0
-        while gone < 5 and time.monotonic() < ends_at:
-            gone = 0 if self.folder.exists() else gone + 1
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if gone < 5:
-                time.sleep(0.1)
+        """Delete the folder with logs and data, once every process has ended."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _add(self, name: str, command: list[str], environ: dict[str, str], *, ready_fd: bool = False) -> DemoProcess:
         process = DemoProcess(name, command, self.folder, environ, ready_fd=ready_fd)

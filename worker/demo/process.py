@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-START_SECONDS = 30.0
-"""How long a process may take to be ready; on a busy machine the worker needs several seconds."""
+from worker.demo.signals import heard_later
+
+START_SECONDS = 120.0
+"""How long a process may take to be ready: longer than a worker's imports take where ten programs share each core.
+One that has ended is noticed at once."""
 STOP_SECONDS = 10.0
 """How long a process may take to end after SIGTERM before it is killed."""
 TAIL_LINES = 15
@@ -59,7 +62,8 @@ class DemoProcess:
             os.close(read_end)
 
     def _spawn(self, *pass_fds: int) -> None:
-        with self.log.open("ab") as log:
+        # A process that was begun and is not known would outlive the folder, and write it anew.
+        with self.log.open("ab") as log, heard_later():
             self._process = subprocess.Popen(  # noqa: S603 - our own modules, no shell
                 [*self._command, *map(str, pass_fds)],
                 stdin=subprocess.PIPE,

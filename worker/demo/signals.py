@@ -2,8 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,19 +28,9 @@ class Signals:
         self.late_exit_code = 0
         """The exit code for a signal that arrived during the clean-up; 0 if none did."""
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals inside the block. Only the main thread can do that; in any other this has no effect."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        # Even if SIGINT is ignored, as it is in background jobs of shell scripts.
-        before = {number: signal.signal(number, self._handle) for number in ENDING}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def installed(self) -> AbstractContextManager[None]:
+        """Handle the signals inside the block."""
+        return _handled_by(self._handle)
 
     def postpone(self) -> None:
         """From now on only record signals, because the clean-up has begun, which takes a limited time."""
@@ -52,6 +42,33 @@ class Signals:
             return
         self._postponing = True
         raise Interrupted(number)
+
+
+@contextmanager
+def heard_later() -> Iterator[None]:
+    """Let no signal interrupt the block: the first that comes is heard at its end."""
+    heard = list[int]()
+    try:
+        with _handled_by(lambda number, _: heard.append(number)):
+            yield
+    finally:
+        if heard:
+            signal.raise_signal(heard[0])
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Only the main thread can handle signals; in any other this has no effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # Even if SIGINT is ignored, as it is in background jobs of shell scripts.
+    before = {number: signal.signal(number, handler) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _exit_code(number: int) -> int:

@@ -1,6 +1,5 @@
 """The commands that are held for approval, by when their messages are published again."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,6 +11,21 @@ from worker.ledger.keys import HELD_KEY, RECORD_KEY
 LOCK_KEY = "orders:releasing"
 PAGE = 100
 """How many commands one call reads."""
+
+_DUE = """
+-- One step: a command that is held between a look at its record and the removal would never be published again.
+-- KEYS  held commands    ARGV  due until, how many, what the key of a record begins with
+local found = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])) do
+  local record = redis.pcall('HMGET', ARGV[3] .. id, 'state', 'message')
+  if record[1] == 'HELD' then
+    found[#found + 1] = {id, record[2] or ''}
+  else
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return found
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +54,8 @@ class HeldQueue:
 
     def due(self, now_ms: int) -> list[DueCommand]:
         """The first page of the commands that are due. Those that are not held any more are taken out."""
-        ids = cast("list[str]", guarded(self._client.zrangebyscore, HELD_KEY, "-inf", now_ms, 0, PAGE))
-        found = []
-        for command_id, state, message in self._records(ids):
-            if state == "HELD":
-                found.append(DueCommand(command_id, message or ""))
-            else:
-                guarded(self._client.zrem, HELD_KEY, command_id)
-        return found
-
-    def _records(self, ids: list[str]) -> Iterator[tuple[str, str | None, str | None]]:
-        with self._client.pipeline(transaction=False) as pipe:
-            for command_id in ids:
-                pipe.hmget(RECORD_KEY.format(command_id), "state", "message")
-            rows = guarded(pipe.execute, False) if ids else []
-        for command_id, row in zip(ids, rows, strict=True):
-            yield (command_id, *((None, None) if isinstance(row, Exception) else row))
+        rows = guarded(self._client.eval, _DUE, 1, HELD_KEY, now_ms, PAGE, RECORD_KEY.format(""))
+        return [DueCommand(command_id, message) for command_id, message in rows]
 
     def postpone(self, command_id: str, to_ms: int) -> None:
         """Publish this command's message again at a later time, unless it is begun or ended by then."""
