@@ -1,7 +1,8 @@
 """Awaits the reports of commands with asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -112,6 +113,54 @@ class ReportStream:
         self.close()
 
 
+class CompletedReports:
+    """The reports of some commands as they come: an async iterator, whose time begins with its first report asked for.
+
+    No generator: one that is cancelled, by ``asyncio.timeout`` around ``anext`` for example, is at its end, and the
+    caller would take the commands that are left for completed. This one goes on.
+    """
+
+    def __init__(
+        self, stream: ReportStream, commands: Sequence[EnqueuedCommand | str], seconds: float, patience: float
+    ) -> None:
+        """``patience`` is how many of the ``seconds`` it really waits."""
+        self._stream = stream
+        self._commands: Sequence[EnqueuedCommand | str] = tuple(commands)
+        self._seconds = seconds
+        self._patience = patience
+        self._deadline = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Report:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._deadline = self._loop.time() + self._patience
+            self._stream.add(*self._commands)
+        if not self._stream.open:
+            raise StopAsyncIteration
+        try:
+            if (report := await self._stream.next(self._deadline)) is None:
+                self._stream.give_up(self._seconds)
+        except Exception:
+            self._stream.close()
+            raise
+        return report
+
+    async def aclose(self) -> None:
+        """Wait for none of the others any more."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        self._stream.close()
+
+    def __del__(self) -> None:
+        # Left before its end, like a generator: possibly in another thread, or after the loop was closed.
+        if self._loop is not None and self._stream.open:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stream.close)
+
+
 class AsyncReportReader:
     """The reading half of :class:`producers.async_client.AsyncOrderClient`."""
 
@@ -132,18 +181,14 @@ class AsyncReportReader:
 
     async def wait_many(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> list[Report]:
         """See :meth:`producers.client.OrderClient.wait_many`."""
-        reports = {report.command_id: report async for report in self.as_completed(commands, seconds)}
+        async with aclosing(self.as_completed(commands, seconds)) as coming:
+            reports = {report.command_id: report async for report in coming}
         return [reports[id_of(command)] for command in commands]
 
-    async def as_completed(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> AsyncIterator[Report]:
+    def as_completed(self, commands: Sequence[EnqueuedCommand | str], seconds: float) -> "CompletedReports":
         """See :meth:`producers.client.OrderClient.as_completed`."""
-        deadline = asyncio.get_running_loop().time() + self._patience(checked_seconds(seconds))
-        async with self.stream(max(len(commands), 1)) as stream:
-            stream.add(*commands)
-            while stream.open:
-                if (report := await stream.next(deadline)) is None:
-                    stream.give_up(seconds)
-                yield report
+        patience = self._patience(checked_seconds(seconds))
+        return CompletedReports(self.stream(max(len(commands), 1)), commands, seconds, patience)
 
     def _patience(self, seconds: float) -> float:
         """How many seconds it really waits."""

@@ -37,7 +37,11 @@ class QuickConversion:
         if value is param.default or param.type_descriptor.annotation in (str, list[str]):
             return value
         param._runtime_param = None  # noqa: SLF001 - as below
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        try:
+            return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+        except typer.BadParameter as wrong:
+            wrong.message = wrong.message.removeprefix("Value error, ")  # pydantic's, which says nothing to a person
+            raise
 
 
 def convert_quickly(command: Any) -> None:

@@ -152,7 +152,8 @@ def awaited(client: "OrderClient", command: "EnqueuedCommand | str", options: Se
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(f"waiting for the report, {options.timeout:g} s at most (Ctrl-C does not affect the command)")
+        seconds = f"{round(options.timeout, 1):g} s at most"
+        progress.add_task(f"waiting for the report, {seconds} (Ctrl-C does not affect the command)")
         return client.wait(command, options.timeout)
 
 

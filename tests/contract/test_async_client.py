@@ -128,6 +128,27 @@ def test_a_cancelled_wait_leaves_nothing(own_server: Server) -> None:
     run(test)
 
 
+def test_an_iteration_goes_on_after_a_cancelled_look_and_leaves_nothing_when_it_is_left(own_server: Server) -> None:
+    """`asyncio.timeout` around `anext` ended it, as if the reports that were open had come."""
+
+    async def test() -> None:
+        async with client_of(own_server) as client:
+            worker = OnServer(client, own_server)
+            sent = await client.enqueue_many([CLOSE, CLOSE, CLOSE])
+            coming = client.as_completed(sent, BOUND_SECONDS)
+            for each in sent[:2]:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await anext(coming)
+                worker.ends(each)
+                assert (await anext(coming)).command_id == each.command_id
+            del coming
+            await asyncio.sleep(0)
+            assert not client._watcher._watches
+
+    run(test)
+
+
 def test_a_closed_client_ends_its_waits(server: Server) -> None:
     async def test() -> None:
         async with client_of(server) as client:

@@ -297,6 +297,7 @@ def test_a_record_that_somebody_has_spoilt_is_told_and_hides_no_other(
     assert f"1 ETH to {ADDRESS}" in text
     assert "1 more can't be read, so nobody can decide about them, and nothing of them is sent: spoilt" in text
     assert "; 1 that can't be read" in seen(desk.get("/"))
+    assert "none that can be read" in seen(desk.get("/command", id="spoilt"))
     answer = desk.client.get("/held/command", params={"id": "spoilt"})
     assert (answer.status_code, "can&#39;t be read" in answer.text) == (409, True)
 

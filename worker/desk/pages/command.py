@@ -32,7 +32,7 @@ STATES = {
     "WAITING": "A worker waits for its next attempt, or asks the venue what became of the last one.",
     "PARKED": "It waits at the server for its next attempt or its time.",
     "ENQUEUED": "It is enqueued, and no worker has begun it.",
-    "NO_RECORD": "The ledger has no record of it any more; the journal has what is below.",
+    "NO_RECORD": "The ledger has no record of it any more, or none that can be read; the journal has what is below.",
 }
 """What each state of a command without a report means."""
 OUTCOMES = {

@@ -41,6 +41,7 @@ def test_a_contradiction_is_refused(server: ValkeyServer, orders: Orders, line: 
 
 def test_an_unknown_form_and_a_usage_error_in_yaml(server: ValkeyServer, orders: Orders) -> None:
     assert "'xml' is not one of table, json, yaml" in orders("show", "x", "-o", "xml").err
+    assert "Invalid value for 'SHELL': 'tcsh' is not one of 'bash'" in orders("completion", "tcsh").err
     ran = orders("close", "-a", "main", "-o", "yaml")
     assert (ran.code, yaml.safe_load(ran.out)["error"]["type"]) == (2, "Usage")
 

@@ -141,6 +141,7 @@ COMPLETED = [
     ("orders policy ch", {"check"}),
     ("orders -o y", {"yaml"}),
     ("orders completion z", {"zsh"}),
+    ("orders help pol", {"policy"}),
 ]
 
 
