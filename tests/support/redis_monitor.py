@@ -1,5 +1,6 @@
 """Every command that a server is sent, as its own MONITOR command shows it."""
 
+import re
 import threading
 from typing import Any, Self
 from uuid import uuid4
@@ -10,8 +11,9 @@ from tests.support.waiting import until
 
 HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND", "ECHO")
 """What clients send for a connection's sake, and the monitor for its own."""
-PERIODIC = ("SET ORDERS:RELEASING", "SET ORDERS:SWEEPING")
-"""How a worker's periodic work begins, each on a connection of its own, whatever commands there are."""
+PERIODIC = re.compile(r"(?is)SET orders:(releasing|sweeping)|TIME$|ZRANGEBYSCORE orders:held|EVAL .* 2 orders:")
+"""A worker's periodic work, each on a connection of its own, whatever commands there are: how it begins, and how it
+goes on for a monitor that comes in the middle."""
 
 
 class Monitor:
@@ -30,7 +32,7 @@ class Monitor:
         """What clients asked of a database beside housekeeping and periodic work; what a script does there costs no
         round trip."""
         asked = [each for each in list(self.commands) if int(each["db"]) == database and each["client_type"] != "lua"]
-        periodic = {_client(each) for each in asked if each["command"].upper().startswith(PERIODIC)}
+        periodic = {_client(each) for each in asked if PERIODIC.match(each["command"])}
         return [
             each["command"]
             for each in asked
