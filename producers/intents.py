@@ -127,7 +127,8 @@ def was_sent(ledger: redis.Redis, command_id: str) -> bool:
     Raises:
         redis.RedisError, OSError: the ledger cannot be reached.
     """
-    return bool(ledger.exists(RECORD_KEY.format(command_id))) or has_intent(ledger, command_id)
+    # The intent first: when it is gone because the command has ended meanwhile, the record is there.
+    return has_intent(ledger, command_id) or bool(ledger.exists(RECORD_KEY.format(command_id)))
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from celery.app.trace import build_tracer
 from celery.exceptions import ChordError
 
 from producers.errors import ChainBroken
+from producers.intents import ALL_OUTBOXES, Intent, was_sent, write_intents
 from producers.report import Report, error_for
 from producers.report_signature import ReportKeys, sign_report
-from producers.results import NeverSent, Unverified, read_result
+from producers.results import RECORD_KEY, NeverSent, Unverified, read_result
 from producers.signing import SigningError
 from tests.model.conformance import report
 from tests.support.servers import Server
@@ -209,6 +210,23 @@ def test_nothing_answers_for_a_command_that_was_sent(backend: Any, results: redi
     assert results.get(KEY) is None
     store(backend, report("unknown"))
     assert told(results) == report("unknown")
+
+
+def test_a_command_that_begins_and_ends_while_it_is_looked_for_was_sent(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it would be told that it was never sent."""
+    key, exists = RECORD_KEY.format("id"), client.exists
+    write_intents(client, [Intent("id", "orders.close", {}, 1)])
+
+    def end(*names: str) -> int:
+        found = int(exists(*names))
+        client.hset(key, "state", "SETTLED")
+        client.delete(*ALL_OUTBOXES)
+        return found
+
+    monkeypatch.setattr(client, "exists", end)
+    assert was_sent(client, "id")
 
 
 def test_a_command_that_is_sent_after_all_is_no_longer_told_as_never_sent(backend: Any, results: redis.Redis) -> None:
