@@ -11,7 +11,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import redis
 from celery import Celery, signals
 from celery.worker import state as worker_state
 
@@ -21,6 +20,7 @@ from producers.commands import Withdraw
 from producers.intents import Intent, was_sent
 from producers.report import Report
 from worker import settings as worker_settings
+from worker.assembly import build_accounts, build_ledger, connect_ledger
 from worker.celery_app import heartbeat_file
 from worker.celery_app.callbacks import allow_foreign_queues
 from worker.celery_app.config import celery_config
@@ -53,19 +53,15 @@ from worker.execution.held_commands import HeldCommandPublisher
 from worker.execution.policy.applied import PolicyRecords
 from worker.execution.policy.ledger_server import ServerPolicy
 from worker.execution.policy.withdrawals import WithdrawalPolicy
-from worker.ledger.beside import StoredResults
-from worker.ledger.connection import connect
 from worker.ledger.held_queue import HeldQueue
 from worker.ledger.journal import Journal
-from worker.ledger.redis import RedisLedger
 from worker.library_logs import limit_library_logs
 from worker.observability.setup import Instrumentation
 from worker.settings import WorkerSettings
-from worker.venues.accounts import Account
 from worker.venues.base import Venue
 from worker.venues.http.base import HttpLimits
 from worker.venues.http.transport import Transport
-from worker.venues.registry import REGISTRY, accounts_of, different_limits
+from worker.venues.registry import REGISTRY, different_limits
 from worker.webhooks.senders import WebhookSenders
 
 if TYPE_CHECKING:
@@ -96,7 +92,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     _guard(app, settings)
     policy = build_policy(settings)
     withdrawals = build_withdrawal_policy(settings)
-    seals = Seals(settings, _connect_ledger(settings), lambda *seen: instrumentation.observer.badly_sealed(*seen))
+    seals = Seals(settings, connect_ledger(settings), lambda *seen: instrumentation.observer.badly_sealed(*seen))
     instrumentation = Instrumentation(app, settings, SERVED, withdrawals.state, seals.keys_usable)
     executor = _built_once(lambda: build_executor(settings, policy, withdrawals, instrumentation, app))
     register_commands(app, executor, settings.hidden_arguments)
@@ -105,7 +101,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
     periodic = _periodic_work(app, settings, [policy.refresh, withdrawals.refresh], instrumentation, seals)
     refuse_to_start_if(withdrawals.problem_at_start)
     refuse_to_start_if(seals.problem_at_start)
-    connect, count, sign = partial(_connect_ledger, settings), instrumentation.webhook_attempted, app.sign_report
+    connect, count, sign = partial(connect_ledger, settings), instrumentation.webhook_attempted, app.sign_report
     beside = periodic, _releases(app, settings), WebhookSenders(settings.webhooks, connect, count, sign)
     start: list[Callable[[], object]] = [partial(warn_about_accounts, settings), freeze_startup_objects]
     run_with_worker([*start, *(each.start for each in beside)], *(each.stop for each in beside))
@@ -118,7 +114,7 @@ def build_app(settings: WorkerSettings | None = None) -> Celery:
 def _guard(app: Celery, settings: WorkerSettings) -> None:
     """Keep remote control, Flower, Celery's options and the result backend from ending a command without its report."""
     allowed = settings.allowed_remote_controls
-    ledger = cache(lambda: _connect_ledger(settings))
+    ledger = cache(lambda: connect_ledger(settings))
     sign = report_signer(settings.report_key_file)
     use_report_backends(app, lambda command_id: was_sent(ledger(), command_id), sign)
     app.events.dispatcher_cls = f"{EventDispatcher.__module__}:{EventDispatcher.__name__}"
@@ -168,14 +164,14 @@ def _periodic_work(
         publish(intent)
         instrumentation.observer.republished(intent.command_id, intent.task.removeprefix("orders."))
 
-    client = _connect_ledger(settings)
+    client = connect_ledger(settings)
     jobs = sweeps(app, client, build_ledger(settings, client), publish_and_count, settings.ledger.intent_seconds)
     interval_seconds = min(PERIODIC_SECONDS, settings.ledger.intent_seconds / 2)
     return PeriodicWork([*refresh, *jobs], interval_seconds)
 
 
 def _releases(app: Celery, settings: WorkerSettings) -> PeriodicWork:
-    held = HeldCommandPublisher(HeldQueue(_connect_ledger(settings)), kept_publisher(app), HELD_SECONDS)
+    held = HeldCommandPublisher(HeldQueue(connect_ledger(settings)), kept_publisher(app), HELD_SECONDS)
 
     def publish_due() -> None:
         # Withdrawals alone are held, and only the login of a worker that executes them need be able to publish one.
@@ -193,7 +189,7 @@ def build_executor(
     app: Celery,
 ) -> Executor:
     """An executor over the real ledger, the real venues and the results of this app."""
-    client = _connect_ledger(settings)
+    client = connect_ledger(settings)
     return Executor(
         ledger=instrumentation.time_ledger(build_ledger(settings, client, stored_results(settings, app, client))),
         venues=build_venues(settings),
@@ -222,7 +218,7 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     from worker.reconciliation.store import ReconcileStore
     from worker.reconciliation.window import limits_of
 
-    client = _connect_ledger(settings)
+    client = connect_ledger(settings)
     send, venues = build_transport(settings).send, build_venues(settings)
     return Reconciler(
         ledger=build_ledger(settings, client),
@@ -237,29 +233,10 @@ def build_reconciler(settings: WorkerSettings, publish: Callable[[Report], None]
     )
 
 
-def build_ledger(
-    settings: WorkerSettings, client: redis.Redis | None = None, results: StoredResults | None = None
-) -> RedisLedger:
-    """The ledger on its server, for every program; over ``client``, where the program has its own."""
-    limits = settings.ledger
-    # Four fifths of the socket's timeout, so that the server answers before the connection is given up.
-    wait_ms = int(limits.timeout_seconds * 800)
-    return RedisLedger(
-        client or _connect_ledger(settings),
-        keep_ms=int(limits.keep_days * 86_400_000),
-        journal_lines=limits.journal_lines,
-        disk_ms=0 if limits.withdraw_disk == "off" else wait_ms,
-        need_disk=limits.withdraw_disk == "require",
-        replicas=limits.replicas,
-        replicas_ms=wait_ms,
-        results=results,
-    )
-
-
 def build_policy(settings: WorkerSettings) -> ServerPolicy:
     """The policy that refuses commands while the ledger's server can't be trusted with them."""
     return ServerPolicy(
-        _connect_ledger(settings),
+        connect_ledger(settings),
         need_disk=settings.ledger.withdraw_disk == "require",
         replicas=settings.ledger.replicas,
     )
@@ -267,17 +244,8 @@ def build_policy(settings: WorkerSettings) -> ServerPolicy:
 
 def build_withdrawal_policy(settings: WorkerSettings) -> WithdrawalPolicy:
     """The withdrawal policy, with its file and the records of what was applied."""
-    records = PolicyRecords(_connect_ledger(settings))
+    records = PolicyRecords(connect_ledger(settings))
     return WithdrawalPolicy(settings.policy.mode, settings.policy_file, records, SystemClock())
-
-
-def _connect_ledger(settings: WorkerSettings) -> redis.Redis:
-    return connect(settings.ledger_url, settings.ledger.timeout_seconds)
-
-
-def build_accounts(settings: WorkerSettings) -> dict[str, Account]:
-    """The configured accounts by alias."""
-    return accounts_of(settings.accounts)
 
 
 def build_venues(settings: WorkerSettings) -> dict[str, Venue]:

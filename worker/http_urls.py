@@ -3,8 +3,6 @@
 import ipaddress
 from urllib.parse import urlsplit
 
-import requests
-
 
 def url_problem(url: str, *, allow_http: bool, query: bool = False) -> str:
     """What is wrong with a URL, as a phrase that follows the name of its setting; empty for none.
@@ -27,6 +25,9 @@ def url_problem(url: str, *, allow_http: bool, query: bool = False) -> str:
 
 def _is_requestable(url: str) -> bool:
     """Whether a request can be built for the URL: an invalid host or port is found only there."""
+    # Most settings state no address, and the program `orders` starts sooner without it.
+    import requests
+
     try:
         requests.Request("GET", url).prepare()
     except (requests.RequestException, ValueError):

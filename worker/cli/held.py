@@ -120,7 +120,7 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
 
 @contextmanager
 def _service(settings: WorkerSettings) -> Iterator[ApprovalService]:
-    from worker.bootstrap import build_ledger
+    from worker.assembly import build_ledger
 
     with open_client(settings.ledger_url) as client:
         yield ApprovalService(client, build_ledger(settings, client))

@@ -75,7 +75,7 @@ def _list(
 
 def _search(wanted: Filter, limit: int, *, as_json: bool) -> "tuple[tuple[Line, ...], bool]":
     """Up to ``limit`` commands, and whether there may be more."""
-    from worker.bootstrap import build_ledger
+    from worker.assembly import build_ledger
 
     lines: tuple[Line, ...] = ()
     with operator_command(WHERE, as_json=as_json) as settings, open_client(settings.ledger_url) as client:

@@ -128,7 +128,7 @@ def operator_command(where: str, *, as_json: bool) -> Iterator[WorkerSettings]:
 @contextmanager
 def open_operator(settings: WorkerSettings, key: PrivateKey | None = None) -> Iterator[OperatorService]:
     """An :class:`OperatorService` whose client tries once, because a person waits; ``key`` signs."""
-    from worker.bootstrap import build_ledger
+    from worker.assembly import build_ledger
 
     with open_client(settings.ledger_url) as client:
         yield OperatorService(client, build_ledger(settings, client), SystemClock(), key)

@@ -94,7 +94,7 @@ def _end_cool_down(account: str, reason: str, who: str | None, *, as_json: bool)
 
 @contextmanager
 def _service(settings: WorkerSettings, *, as_json: bool) -> Iterator[ParkedService]:
-    from worker.bootstrap import build_accounts, build_ledger
+    from worker.assembly import build_accounts, build_ledger
 
     url = settings.broker_url
     if not is_redis(url):

@@ -7,7 +7,7 @@ import redis
 from rich.text import Text
 
 from producers.cli.tables import folded
-from worker.bootstrap import build_ledger
+from worker.assembly import build_ledger
 from worker.operations.history import History, Moment
 from worker.operations.reconcile import run_by_worker
 from worker.settings import WorkerSettings

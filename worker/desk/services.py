@@ -5,7 +5,7 @@ from pathlib import Path
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
 from producers.signing import PrivateKey
-from worker.bootstrap import build_accounts, build_ledger
+from worker.assembly import build_accounts, build_ledger
 from worker.clock import SystemClock
 from worker.ledger.cool_downs import CoolDowns
 from worker.operations.approvals import ApprovalService

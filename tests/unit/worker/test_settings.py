@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from producers.settings import SettingsError
-from worker.bootstrap import build_accounts
+from worker.assembly import build_accounts
 from worker.rate_limits import RateLimit
 from worker.settings import VenuesSettings, load
 from worker.venues.accounts import Account

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from worker.bootstrap import build_accounts, build_transport, build_venues
+from worker.assembly import build_accounts
+from worker.bootstrap import build_transport, build_venues
 from worker.clock import Clock, SystemClock
 from worker.operations.venue_check.far_order import FarOrder, far_order
 from worker.operations.venue_check.order_steps import OrderCheck
