@@ -11,7 +11,7 @@ from tests.support.waiting import until
 
 HOUSEKEEPING = ("PING", "CLIENT", "HELLO", "SELECT", "AUTH", "INFO", "MONITOR", "COMMAND", "ECHO")
 """What clients send for a connection's sake, and the monitor for its own."""
-PERIODIC = re.compile(r"(?is)SET orders:(releasing|sweeping)|TIME$|ZRANGEBYSCORE orders:held|EVAL .* 2 orders:")
+PERIODIC = re.compile(r"(?is)SET orders:(releasing|sweeping)|TIME$|EVAL .* 1 orders:held|EVAL .* 2 orders:")
 """A worker's periodic work, each on a connection of its own, whatever commands there are: how it begins, and how it
 goes on for a monitor that comes in the middle."""
 
