@@ -12,13 +12,12 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined] # Typer has no other name for it
 
 from producers.cli.about import print_version
-from producers.cli.completion import profiles
 from producers.cli.exit_codes import ExitCode
 from producers.cli.forms import TABLE, JsonOption, OutputOption, asked_form, emit, use, wants_document
 from producers.cli.lazy import Program
+from producers.cli.options import ProfileOption
 from producers.cli.output import exit_if_stdout_fails, failure
 from producers.cli.plugins import COMMANDS, OWN_COMMANDS
-from producers.setting_sources import PROFILE, SettingsError, check_profile
 
 _ABOUT = """
 Submit and cancel orders, close positions, withdraw and query positions at crypto exchanges, through queues; each
@@ -57,27 +56,12 @@ def _orders(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     as_json: JsonOption = False,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            "--profile",
-            metavar="NAME",
-            help="Settings of [profiles.NAME] in the file of ORDERS_CONFIG_FILE, as ORDERS_PROFILE does.",
-            autocompletion=profiles,
-        ),
-    ] = None,
+    profile: ProfileOption = None,  # noqa: ARG001 - its callback has chosen it
     output: OutputOption = None,  # noqa: ARG001 - its callback has chosen the form
 ) -> None:
     if version:
         print_version(as_json=as_json)
         raise typer.Exit
-    if profile is not None:
-        try:
-            check_profile(profile, os.environ)
-        except SettingsError as error:
-            raise failure(str(error), "SettingsError", where="orders", as_json=as_json or wants_document()) from None
-        # For the rest of this process, and for the worker that `orders worker` becomes.
-        os.environ[PROFILE] = profile
     if ctx.invoked_subcommand is None:
         ctx.fail("Missing command.")
 

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from producers.cli.forms import JsonOption, OutputOption, asked_form, use, wants_document
+from producers.cli.options import ProfileOption
 from producers.cli.output import failure
 from producers.cli.plugins import (
     COMMANDS,
@@ -73,7 +74,7 @@ class LazyCommand(TyperCommand):
         else:
             module = COMMANDS[name][-1]
             app = load(GROUP, name, f"worker.cli.{module}:{name.replace('-', '_')}")
-        return _with_output_options(typer.main.get_command(app))
+        return _with_common_options(typer.main.get_command(app))
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments with the command itself."""
@@ -124,19 +125,23 @@ def told_failures(name: str) -> Iterator[None]:
         raise failure("interrupted", "Interrupted", where=where, as_json=wants_document()) from None
 
 
-def _options(as_json: JsonOption = False, output: OutputOption = None) -> None:
-    """The two options that choose the form of the output."""
+def _options(as_json: JsonOption = False, output: OutputOption = None, profile: ProfileOption = None) -> None:
+    """The options that choose the form of the output, and the settings."""
 
 
-def _with_output_options(command: Any) -> Any:
-    """Add ``-o`` to each command that has ``--json``, and both to each group, so that they may stand anywhere."""
+def _with_common_options(command: Any) -> Any:
+    """Add ``-o`` to each command that has ``--json``, both to each group, and ``--profile`` to all, so that they may
+    stand anywhere."""
     app = command_app()
     app.command()(_options)
-    as_json, output = typer.main.get_command(app).params
+    added: list[Any] = typer.main.get_command(app).params
+    as_json, output, profile = added
+    profile.hidden = True  # the program's own help has it
     pending = [command]
     while pending:
         each = pending.pop()
         names = [param.name for param in each.params]
+        each.params.append(profile)
         # Click hands these on from a group to its commands, but only to a help option that is not made yet.
         each.context_settings.setdefault("help_option_names", ["-h", "--help"])
         if isinstance(each, TyperGroup):

@@ -1,5 +1,6 @@
 """Parsing of typed values, confirmation, and the options that several commands share."""
 
+import os
 import re
 import sys
 import time
@@ -9,8 +10,10 @@ from typing import Annotated
 import typer
 
 from producers.cli import completion
+from producers.cli.forms import wants_document
 from producers.cli.output import failure, when
 from producers.printable import printable
+from producers.setting_sources import PROFILE, SettingsError, check_profile
 
 _DURATION = re.compile(r"\+?(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -24,6 +27,31 @@ _LATEST_MS = 10**13
 
 _EARLIEST_MS = 10**12
 """UNIX milliseconds, in the year 2001: fewer digits must be seconds."""
+
+
+def _use_profile(name: str | None) -> None:
+    if name is None:
+        return
+    try:
+        check_profile(name, os.environ)
+    except SettingsError as error:
+        raise failure(str(error), "SettingsError", where="orders", as_json=wants_document()) from None
+    # For the rest of this process, and for the worker that `orders worker` becomes.
+    os.environ[PROFILE] = name
+
+
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="Settings of [profiles.NAME] in the file of ORDERS_CONFIG_FILE, as ORDERS_PROFILE does.",
+        callback=_use_profile,
+        autocompletion=completion.profiles,
+        expose_value=False,
+        is_eager=True,
+    ),
+]
 
 
 def is_plausible(deadline: int) -> bool:

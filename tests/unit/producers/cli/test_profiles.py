@@ -68,7 +68,9 @@ def test_a_group_as_json_in_one_variable_is_masked(orders: Orders, monkeypatch: 
 
 def test_a_profile_is_what_the_program_uses(file: Path, orders: Orders) -> None:
     assert "redis://***@127.0.0.1:1/2" in orders("unknown").err
-    assert "redis://***@127.0.0.2:1/2" in orders("--profile", "night", "unknown").err
+    for line in ("--profile night unknown", "unknown --profile night", "policy --profile night show"):
+        os.environ["ORDERS_PROFILE"] = ""
+        assert "redis://***@127.0.0.2:1/2" in orders(*line.split()).err
     assert os.environ["ORDERS_PROFILE"] == "night", "a worker that the program becomes has it too"
 
 
@@ -138,6 +140,7 @@ COMPLETED = [
     ("orders close --pa", {"--pair"}),
     ("orders close --account ma", {"main"}),
     ("orders --profile n", {"night"}),
+    ("orders show --profile n", {"night"}),
     ("orders policy ch", {"check"}),
     ("orders -o y", {"yaml"}),
     ("orders completion z", {"zsh"}),
