@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import redis
@@ -44,10 +45,24 @@ class RedisResults:
     @contextmanager
     def announced(self, command_ids: Sequence[str]) -> Iterator[Callable[[float], object]]:
         """See :class:`Results`."""
-        pubsub: Any = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py's gap
-        with pubsub:
-            pubsub.subscribe(*map(RESULT_KEY.format, command_ids))
-            yield lambda seconds: pubsub.get_message(timeout=seconds)
+        # Not redis-py's PubSub: Ctrl-C may leave a lock of it held, for which its destructor waits for ever.
+        pool: Any = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command("SUBSCRIBE", *map(RESULT_KEY.format, command_ids))
+            yield partial(_await_message, connection)
+        finally:
+            connection.disconnect()
+            pool.release(connection)
+
+
+def _await_message(connection: Any, seconds: float) -> None:
+    """Read what the server sends, until it has announced a result and nothing more has come, or the time is over."""
+    ends_at, left, is_announced = time.monotonic() + seconds, max(0.0, seconds), False
+    while left >= 0 and connection.can_read(timeout=0 if is_announced else left):
+        # The first ones say to what the connection is subscribed. The argument is for a URL with ?protocol=3.
+        is_announced |= connection.read_response(push_request=True)[0] in ("message", b"message")
+        left = ends_at - time.monotonic()
 
 
 class ReportReader:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ from producers.printable import printable
 _NOT_WRITTEN = {errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT}
 """Errors of a write to standard output that end the program with a message."""
 AGAIN_SECONDS = 5.0
-"""After this time an interrupt comes again that has not ended what it interrupted."""
+"""After this time an interrupt comes again that has not ended what it interrupted, and then the program ends."""
 
 
 def note(message: str) -> None:
@@ -57,12 +57,16 @@ def terminated_as_interrupted() -> Iterator[None]:
     end without a word otherwise, and nobody would have the ids of what it has sent.
 
     An interrupt that a library swallows, as Python does in a destructor, comes again: it would be waited for in vain.
+    Nor does the program wait for ever for a lock that the interrupt has left held; it ends without its last steps.
     """
+    is_interrupted = False
     again = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
     usual = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     replaced = {each for each, now in usual.items() if now in (signal.SIG_DFL, signal.default_int_handler)}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
         if again:
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         signal.default_int_handler(number, frame)
@@ -73,10 +77,16 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         if again:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.signal(signal.SIGALRM, _leave if is_interrupted else signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS if is_interrupted else 0)
         for each in replaced:
             signal.signal(each, usual[each])
+
+
+def _leave(*_: object) -> None:
+    with suppress(Exception):
+        sys.stdout.flush()
+    os._exit(ExitCode.INTERRUPTED)
 
 
 def failure(
