@@ -45,7 +45,7 @@ test-desk: $(VENV)/.installed ## the ten nights of docs/nights.md in a real brow
 test-ha: $(VENV)/.installed ## Sentinel, TLS and RabbitMQ for real (needs Debian's redis-server and rabbitmq-server)
 	$(BIN)/python -m pytest tests/ha
 
-celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (10 to 15 minutes)
+celery-suite: $(VENV)/.installed ## Celery's own integration tests over our transport and result backend, beside stock Celery (50 minutes)
 	$(BIN)/python -m tests.celery_suite
 
 measure: $(VENV)/.installed ## the figures of docs/scaling.md (8 minutes; needs the packages of test-ha; MEASURE_ARGS="--parts cpu,failover")
@@ -82,7 +82,7 @@ bench-light: $(VENV)/.installed .venv-bench/.installed ## enqueueing to the wire
 bench-long: $(VENV)/.installed .venv-bench/.installed ## everything that the project is held to: every contender, 5 rounds (25 minutes)
 	$(BIN)/python -m tests.benchmarks --long $(BENCH_ARGS)
 
-model: $(VENV)/.installed ## the long forms of the model (2 minutes) and of the simulation (100,000 seeds, 1 minute)
+model: $(VENV)/.installed ## the long forms of the model (10 minutes) and of the simulation (170,000 seeds, 7 minutes)
 	$(BIN)/python -m tests.model.checker --long
 	$(BIN)/python -m tests.model.simulation --seeds 100000 --processes 2
 	$(BIN)/python -m tests.model.simulation --seeds 60000 --processes 2 --operator
