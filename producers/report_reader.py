@@ -11,6 +11,7 @@ import redis
 from producers.enqueued import EnqueuedCommand, id_of
 from producers.errors import UNREACHABLE, ReportPending
 from producers.redaction import client_error_text
+from producers.redis.client import own_connection
 from producers.report import Report
 from producers.report_checks import AwaitedReports, ReportChecker, checked_seconds
 from producers.results import RESULT_KEY, NeverSent, stored_results
@@ -46,14 +47,9 @@ class RedisResults:
     def announced(self, command_ids: Sequence[str]) -> Iterator[Callable[[float], object]]:
         """See :class:`Results`."""
         # Not redis-py's PubSub: Ctrl-C may leave a lock of it held, for which its destructor waits for ever.
-        pool: Any = self._client.connection_pool
-        connection = pool.get_connection()
-        try:
+        with own_connection(self._client) as connection:
             connection.send_command("SUBSCRIBE", *map(RESULT_KEY.format, command_ids))
             yield partial(_await_message, connection)
-        finally:
-            connection.disconnect()
-            pool.release(connection)
 
 
 def _await_message(connection: Any, seconds: float) -> None:
@@ -103,9 +99,10 @@ class ReportReader:
                             found = True
                             yield report
                         # While the caller worked on a report, others may have come.
-                        if not awaited.open or (not found and remaining <= 0):
+                        if not found and remaining <= 0:
                             break
-                        pause(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+                        if awaited.open:
+                            pause(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
                 cause = ""
             except (redis.RedisError, OSError) as error:
                 cause = f"{UNREACHABLE}: {client_error_text(error)}"

@@ -1,5 +1,7 @@
 """Clients for a server by its URL."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
@@ -59,6 +61,22 @@ def connection_settings(url: str, timeout: float, retry: object, **options: Any)
 def sentinel_settings(urls: Sentinels, timeout: float, retry: object) -> dict[str, Any]:
     """What redis-py is told of connections to Sentinels."""
     return {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": retry, **urls.sentinel}
+
+
+@contextmanager
+def own_connection(client: redis.Redis) -> Iterator[Any]:
+    """A connection of the client's pool that belongs to the block alone, and is closed after it.
+
+    Raises:
+        redis.RedisError, OSError: the server cannot be reached.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        yield connection
+    finally:
+        connection.disconnect()
+        pool.release(connection)
 
 
 STEP_SECONDS = 2.0

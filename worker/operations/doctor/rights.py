@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from producers.intents import OUTBOX_KEYS
-from producers.redis.client import open_client
+from producers.redis.client import open_client, own_connection
 from producers.redis.url import split_url
 from producers.results import RESULT_KEY
 from worker.ledger.keys import DUE_KEYS, HALTS_KEY, JOURNAL_KEY, RECORD_KEY
@@ -126,15 +126,12 @@ def permitted(client: redis.Redis, rights: Iterable[Right]) -> list[Right] | Non
     Raises:
         redis.RedisError, OSError: the server cannot be reached.
     """
-    # A connection by itself does not try again, so that nothing is sent outside of the transaction.
-    connection: Any = client.connection_pool.get_connection()
-    try:
+    # A connection by itself does not try again, so that nothing is sent outside of the transaction; its end
+    # discards that.
+    with own_connection(client) as connection:
         if [_reply(connection, each) for each in (("MULTI",), ("PING",))] != ["OK", "QUEUED"]:
             return None
         return [each for each in rights if _reply(connection, each.command) == "QUEUED"]
-    finally:
-        connection.disconnect()  # discards the transaction
-        client.connection_pool.release(connection)
 
 
 def _reply(connection: Any, command: tuple[str, ...]) -> str:
