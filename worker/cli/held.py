@@ -3,7 +3,6 @@
 They show amounts and addresses on the terminal, because a person decides by them; no log line does.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -11,13 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from producers.cli.options import confirm
-from producers.cli.output import emit, exit_if_stdout_fails, failure, when
+from producers.cli.output import emit, exit_if_stdout_fails, failure, note, when
 from producers.cli.plugins import JsonOption, command_app
 from producers.cli.tables import console as make_console
 from producers.cli.tables import print_record, print_table
 from producers.printable import printable
 from producers.redis.client import open_client
 from producers.signing import SigningError
+from worker.assembly import build_ledger
 from worker.cli.options import IdArgument, YesOption, operator_command, operator_key
 from worker.operations.approvals import ApprovalService, HeldCommand, NotHeld, NotYours
 from worker.operations.held_words import (
@@ -52,7 +52,7 @@ def _held(as_json: JsonOption = False) -> None:
         print("No command waits for approval.")
     if unreadable:
         ids = printable(", ".join(unreadable), MAX_SHOWN)
-        print(f"orders held: {len(unreadable)} can't be read, so nobody can decide about them: {ids}", file=sys.stderr)
+        note(f"orders held: {len(unreadable)} can't be read, so nobody can decide about them: {ids}")
 
 
 @approve.command()
@@ -120,8 +120,6 @@ def _decide(where: str, command_id: str, reason: str | None, *, yes: bool, as_js
 
 @contextmanager
 def _service(settings: WorkerSettings) -> Iterator[ApprovalService]:
-    from worker.assembly import build_ledger
-
     with open_client(settings.ledger_url) as client:
         yield ApprovalService(client, build_ledger(settings, client))
 

@@ -14,6 +14,7 @@ from producers.cli.plugins import command_app
 from producers.cli.tables import print_table
 from producers.redis.client import open_client
 from producers.report import Outcome
+from worker.assembly import build_ledger
 from worker.cli.options import AccountOption, operator_command, scope_of
 from worker.operations.history import Filter, History, Line
 from worker.operations.history_search import NO_END, OPEN
@@ -75,8 +76,6 @@ def _list(
 
 def _search(wanted: Filter, limit: int, *, as_json: bool) -> "tuple[tuple[Line, ...], bool]":
     """Up to ``limit`` commands, and whether there may be more."""
-    from worker.assembly import build_ledger
-
     lines: tuple[Line, ...] = ()
     with operator_command(WHERE, as_json=as_json) as settings, open_client(settings.ledger_url) as client:
         history, before = History(client, build_ledger(settings, client)), ""

@@ -14,6 +14,7 @@ from producers.cli.tables import print_table
 from producers.redaction import redacted_url
 from producers.redis.client import open_client
 from producers.redis.url import is_redis
+from worker.assembly import build_accounts, build_ledger
 from worker.cli.options import (
     AccountOption,
     WhoOption,
@@ -94,8 +95,6 @@ def _end_cool_down(account: str, reason: str, who: str | None, *, as_json: bool)
 
 @contextmanager
 def _service(settings: WorkerSettings, *, as_json: bool) -> Iterator[ParkedService]:
-    from worker.assembly import build_accounts, build_ledger
-
     url = settings.broker_url
     if not is_redis(url):
         note(f"{WHERE}: {redacted_url(url)} is not Redis: nothing is parked there, and commands wait in their workers")
