@@ -245,9 +245,7 @@ def lane_machine() -> Iterator[type[LaneMachine]]:
 def test_lanes_under_any_sequence_of_steps(lane_machine: type[LaneMachine]) -> None:
     run_state_machine_as_test(
         lane_machine,
-        settings=settings(
-            phases=(Phase.generate,), max_examples=60, stateful_step_count=40, deadline=None, database=None
-        ),
+        settings=settings(phases=(Phase.generate,), max_examples=60, stateful_step_count=40, database=None),
     )
 
 

@@ -85,6 +85,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_any_sequence_of_moves() -> None:
     with Server("--appendfsync", "no") as LedgerMachine.server:
-        run_state_machine_as_test(
-            LedgerMachine, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
-        )
+        run_state_machine_as_test(LedgerMachine, settings=settings(max_examples=60, stateful_step_count=25))

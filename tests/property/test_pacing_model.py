@@ -120,6 +120,4 @@ class PacingMachine(RuleBasedStateMachine):
 
 def test_any_sequence_of_begins_and_answers() -> None:
     with Server("--appendfsync", "no") as PacingMachine.server:
-        run_state_machine_as_test(
-            PacingMachine, settings=settings(max_examples=75, stateful_step_count=40, deadline=None)
-        )
+        run_state_machine_as_test(PacingMachine, settings=settings(max_examples=75, stateful_step_count=40))

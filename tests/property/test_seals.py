@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from producers import message_json
@@ -29,7 +29,6 @@ def verifies(header: Any, kwargs: Any) -> bool:
     return True
 
 
-@settings(deadline=None)
 @given(arguments, arguments)
 def test_a_seal_is_for_its_arguments_in_every_json_text_of_them_and_for_no_others(
     sealed: dict[str, Any], other: dict[str, Any]
@@ -44,13 +43,11 @@ def test_a_seal_is_for_its_arguments_in_every_json_text_of_them_and_for_no_other
     assert verifies(header, message_json.loads(json.dumps(other))) is same
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["v", "by", "kid", "at", "until", "sig", "x"]), anything) | anything, anything)
 def test_no_message_is_anything_but_refused(header: Any, kwargs: Any) -> None:
     assert not verifies(header, kwargs)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["v", "by", "kid", "at", "until", "sig", "x"]), anything)
 def test_no_other_value_of_a_field_verifies(name: str, value: Any) -> None:
     header = seal(KEY, TASK, ID, {"order_id": "1"}, AT, UNTIL)
